@@ -1,0 +1,158 @@
+/**
+ * The destination: applies operations that are addressed to this server to its export directory.
+ *
+ * It promises: operations of one sender take effect in their order and once; after `sync` they are
+ * on stable storage together with the numbers that say so; what the file system refuses is spooled
+ * and held, never lost, and holds up its own file alone. A failed sync fails everything since the
+ * last good one: those numbers count as not taken, every sender is disconnected and sends again
+ * (invariant I10).
+ */
+import type { Logger } from '../base/log.ts';
+import { decodeHead, KIND, type RecordHeader } from '../protocol/operation.ts';
+import type { Entry } from '../spool/entry.ts';
+import type { Incoming, Spool } from '../spool/spool.ts';
+import type { Reason } from './notices.ts';
+import { isShortage, refusalOf } from './refusal.ts';
+import type { Storage } from './storage.ts';
+import type { Attempt } from './stuck.ts';
+
+export class Destination {
+  readonly storage: Storage;
+  readonly #spool: Spool;
+  readonly #logger: Logger;
+  /** Called when a sync has failed and every sender has to start over. */
+  readonly #onSyncFailed: (error: unknown) => void;
+  /** Counts what was applied and what of it a sync has covered. */
+  #applied = 0;
+  #synced = 0;
+  #running: Promise<void> | null = null;
+  #following: Promise<void> | null = null;
+
+  constructor(parts: {
+    readonly storage: Storage;
+    readonly spool: Spool;
+    readonly logger: Logger;
+    readonly onSyncFailed: (error: unknown) => void;
+  }) {
+    this.storage = parts.storage;
+    this.#spool = parts.spool;
+    this.#logger = parts.logger;
+    this.#onSyncFailed = parts.onSyncFailed;
+  }
+
+  /**
+   * Applies an operation that came in. null: done. Otherwise why the file system refuses it.
+   * @throws errno errors that are a shortage of this server, worth trying again in a moment
+   */
+  apply(incoming: Incoming, payload: Buffer | null): Reason | null {
+    const { head, senderId } = incoming;
+    try {
+      this.#applyOnce(head, payload, senderId, head.seq);
+      this.#spool.taken.addDirect(senderId, head.seq);
+      this.#applied += 1;
+      return null;
+    } catch (error) {
+      return reasonOf(error);
+    }
+  }
+
+  /** The bulk path has put the payload of these records into their file. */
+  wroteBulk(heads: readonly RecordHeader[], senderId: string): void {
+    for (const head of heads) {
+      this.storage.wrote(head.path, head.payloadBytes);
+      this.#spool.taken.addDirect(senderId, head.seq);
+      this.#applied += 1;
+    }
+  }
+
+  /** Tries an operation that lies in this server's own spool. */
+  async attempt(entry: Entry): Promise<Attempt> {
+    const head = decodeHead(await this.#spool.readHead(entry));
+    if (typeof head === 'string') throw new Error(`record ${entry.seq}: ${head}`);
+    const payload = entry.payloadBytes > 0 ? await this.#spool.readPayload(entry) : null;
+    try {
+      this.#applyOnce(head, payload, this.#spool.spoolId, entry.seq);
+      this.#applied += 1;
+      return { done: true };
+    } catch (error) {
+      const reason = reasonOf(error);
+      return { done: false, reason, retriesItself: refusalOf(error)?.retriesItself ?? true };
+    }
+  }
+
+  /** Resolves when all that was applied before the call is durable, with the numbers that say so. */
+  async sync(): Promise<void> {
+    if (this.#applied === this.#synced) return;
+    if (this.#running === null) {
+      this.#running = this.#syncOnce().finally(() => {
+        this.#running = null;
+      });
+      await this.#running;
+      return;
+    }
+    // What was applied since the running sync began needs the one after it.
+    this.#following ??= this.#running
+      .catch(() => {})
+      .then(async () => {
+        this.#following = null;
+        await this.sync();
+      });
+    await this.#following;
+  }
+
+  /** Files of a held operation were mended: see Stuck. */
+  async finish(entries: readonly Entry[]): Promise<void> {
+    await this.sync();
+    this.#spool.release(entries);
+  }
+
+  #applyOnce(head: RecordHeader, payload: Buffer | null, sender: string, seq: number): void {
+    if (head.kind !== KIND.rename) {
+      this.storage.apply(head, payload);
+      return;
+    }
+    // A rename that was done before a crash and comes again would move whatever has the old name
+    // now. So which file it is to move is noted, durably, before it is moved.
+    const { index } = this.#spool;
+    const noted = index.intent(sender, seq);
+    const source = this.storage.identity(head.path);
+    if (noted !== null) {
+      const target = this.storage.identity(head.path2);
+      if (target?.dev === noted.dev && target.ino === noted.ino) return;
+    } else if (source !== null) {
+      index.noteIntent(sender, seq, source.dev, source.ino);
+    }
+    this.storage.apply(head, null);
+  }
+
+  async #syncOnce(): Promise<void> {
+    const covers = this.#applied;
+    const direct = this.#spool.taken.takeDirect();
+    const intentsDone = this.#spool.index.lastIntent;
+    try {
+      await this.storage.sync();
+    } catch (error) {
+      this.#logger.error({ err: error }, 'the export directory did not sync');
+      this.#synced = this.#applied;
+      this.#spool.distrustDirect();
+      this.#onSyncFailed(error);
+      throw error;
+    }
+    this.#spool.taken.promote(direct);
+    const changes = this.#spool.taken.changes();
+    try {
+      this.#spool.index.flush({ ...changes, ...(intentsDone > 0 ? { intentsDone } : {}) });
+    } catch (error) {
+      this.#spool.taken.restore(changes);
+      throw error;
+    }
+    this.#synced = covers;
+  }
+}
+
+function reasonOf(error: unknown): Reason {
+  if (isShortage(error)) throw error;
+  const refusal = refusalOf(error);
+  if (refusal === null) throw error;
+  return { errno: refusal.errno, text: refusal.text, todo: refusal.advice };
+}

@@ -1,0 +1,111 @@
+/**
+ * This server's own connections to the next hops, for what is asked of them: reads, pushes, reports.
+ * The mover has its own connections for what is put.
+ *
+ * One connection an address, dialled when first needed, greeted as a client. A call that loses its
+ * connection is sent again on a new one until its deadline: everything asked here may be repeated.
+ */
+import { randomBytes } from 'node:crypto';
+import { type Deadline, deadlineIn, hasPassed, nowMs, remainingMs, sleep } from '../base/deadline.ts';
+import { asKangarooError, KangarooError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
+import { type Connection, dial } from '../protocol/connection.ts';
+import { greet } from '../protocol/hello.ts';
+import { formatServerAddress, type ServerAddress } from '../protocol/server-address.ts';
+
+interface Link {
+  readonly address: ServerAddress;
+  connection: Promise<Connection> | null;
+  /** When the last attempt failed; null while it is reachable as far as known. */
+  awaySinceMs: number | null;
+  awayReason: string;
+}
+
+export class Downstream {
+  readonly #links = new Map<string, Link>();
+  readonly #senderId = randomBytes(16).toString('hex');
+  #closed = false;
+
+  /** Is the server there known to be away just now, and why? */
+  awayReason(address: ServerAddress): string | null {
+    const link = this.#links.get(formatServerAddress(address));
+    return link === undefined || link.awaySinceMs === null ? null : link.awayReason;
+  }
+
+  /**
+   * Runs `work` with a connection to `address`, again on a new one if it breaks, until the deadline.
+   * @throws KangarooError NOT_YET at the deadline, or whatever the server there answers
+   */
+  async with<T>(
+    address: ServerAddress,
+    deadline: Deadline,
+    work: (connection: Connection) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const link = this.#link(address);
+    const where = formatServerAddress(address);
+    for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 1_000)) {
+      try {
+        const connection = await this.#connect(link, deadline);
+        const result = await work(connection);
+        link.awaySinceMs = null;
+        return result;
+      } catch (error) {
+        const known = asKangarooError(error);
+        if (known.code !== 'DISCONNECTED' && known.code !== 'UNREACHABLE') throw known;
+        link.awaySinceMs ??= nowMs();
+        link.awayReason = known.message;
+        if (this.#closed || remainingMs(deadline) <= pauseMs || hasPassed(deadline)) {
+          throw new KangarooError('NOT_YET', `${where} is away: ${known.message}`, {
+            cause: known,
+          });
+        }
+        await sleep(pauseMs, signal);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { connection } of this.#links.values()) {
+      const open = await connection?.catch(() => null);
+      open?.close(null);
+    }
+  }
+
+  #link(address: ServerAddress): Link {
+    const key = formatServerAddress(address);
+    let link = this.#links.get(key);
+    if (link === undefined) {
+      link = { address, connection: null, awaySinceMs: null, awayReason: '' };
+      this.#links.set(key, link);
+    }
+    return link;
+  }
+
+  async #connect(link: Link, deadline: Deadline): Promise<Connection> {
+    const known = await link.connection?.catch(() => null);
+    if (known?.isOpen === true) return known;
+    const dialling = this.#dial(link.address, deadline);
+    link.connection = dialling;
+    dialling.catch(() => {
+      if (link.connection === dialling) link.connection = null;
+    });
+    return await dialling;
+  }
+
+  async #dial(address: ServerAddress, deadline: Deadline): Promise<Connection> {
+    const limit = Math.min(deadline, deadlineIn(limits.connectTimeoutMs));
+    const connection = await dial(address, limit);
+    try {
+      await greet(connection, 'client', this.#senderId, limit);
+    } catch (error) {
+      connection.close(null);
+      const known = asKangarooError(error);
+      if (known.code !== 'NOT_YET') throw known;
+      throw new KangarooError('UNREACHABLE', known.message, { cause: known });
+    }
+    connection.startHeartbeat();
+    return connection;
+  }
+}

@@ -1,0 +1,331 @@
+/**
+ * Reads at this hop: the spooled operations laid over what is beneath, which is the export
+ * directory for this server's own name and the next hop for every other.
+ *
+ * A read is answered from the spool alone where that is enough. Where the next hop is needed, it is
+ * asked after the spool was looked at; an operation that left the spool in between is seen there,
+ * and if its bytes were to be used from here the read starts over, so that nobody sees older bytes
+ * after newer ones (invariant I4). A path that a pending rename moved waits for that rename.
+ */
+import { type Deadline, toWireMs } from '../base/deadline.ts';
+import { KangarooError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
+import type { Connection } from '../protocol/connection.ts';
+import { decodeMessage, FOUND_KIND, type Message, MESSAGES } from '../protocol/messages.ts';
+import { formatAddress } from '../route/address.ts';
+import type { Entry } from '../spool/entry.ts';
+import type { FileOverlay } from '../spool/extents.ts';
+import type { Spool } from '../spool/spool.ts';
+import type { Known, Sight } from '../spool/view.ts';
+import type { Storage } from './storage.ts';
+
+export interface Facts {
+  readonly kind: number;
+  readonly size: number;
+  readonly mode: number;
+  readonly mtimeNs: bigint;
+  readonly pendingBytes: number;
+}
+
+export interface ListedEntry {
+  readonly name: string;
+  readonly kind: number;
+  readonly size: number;
+  readonly mode: number;
+  readonly mtimeNs: bigint;
+}
+
+/** What is beneath the spool. */
+export interface Beneath {
+  stat(path: string, deadline: Deadline): Promise<Facts | null>;
+  /** Bytes of the range, short at the end of the file, and the file's size. */
+  read(path: string, offset: number, length: number, deadline: Deadline): Promise<Buffer | null>;
+  list(
+    path: string,
+    after: string,
+    max: number,
+    deadline: Deadline,
+  ): Promise<{ readonly entries: readonly ListedEntry[]; readonly more: boolean }>;
+}
+
+/** The export directory as what is beneath. */
+export function beneathStorage(storage: Storage): Beneath {
+  return {
+    stat: async (path) => {
+      const found = storage.stat(path);
+      return found === null ? null : { ...found, pendingBytes: 0 };
+    },
+    read: async (path, offset, length) => {
+      return storage.stat(path) === null ? null : await storage.read(path, offset, length);
+    },
+    list: async (path, after, max) => storage.list(path, after, max),
+  };
+}
+
+/** The next hop as what is beneath. `withConnection` finds it, and again if the link breaks. */
+export function beneathHop(
+  name: string,
+  hops: number,
+  withConnection: <T>(
+    deadline: Deadline,
+    work: (connection: Connection) => Promise<T>,
+  ) => Promise<T>,
+): Beneath {
+  const orNull = async <T>(work: Promise<T>): Promise<T | null> => {
+    try {
+      return await work;
+    } catch (error) {
+      if (error instanceof KangarooError && error.code === 'NOT_FOUND') return null;
+      throw error;
+    }
+  };
+  return {
+    stat: async (path, deadline) =>
+      await orNull(
+        withConnection(deadline, async (connection) => {
+          const timeoutMs = toWireMs(deadline);
+          return await connection.ask('STAT', { name, path, timeoutMs, hops }, 'FOUND', {
+            deadline,
+            what: formatAddress(name, path),
+          });
+        }),
+      ),
+    read: async (path, offset, length, deadline) =>
+      await orNull(
+        withConnection(deadline, async (connection) => {
+          const parts: Buffer[] = [];
+          const request = { name, path, offset, length, timeoutMs: toWireMs(deadline), hops };
+          await connection.ask('GET', request, 'FOUND', {
+            deadline,
+            what: formatAddress(name, path),
+            onPart: (frame) => {
+              if (frame.type === MESSAGES.DATA.type) {
+                parts.push(decodeMessage('DATA', frame).bytes);
+              }
+            },
+          });
+          return Buffer.concat(parts);
+        }),
+      ),
+    list: async (path, after, max, deadline) =>
+      await withConnection(deadline, async (connection) => {
+        const request = { name, path, after, max, timeoutMs: toWireMs(deadline), hops };
+        const what = formatAddress(name, path);
+        return await connection.ask('LIST', request, 'LISTED', { deadline, what });
+      }),
+  };
+}
+
+export class Reader {
+  readonly #spool: Spool;
+  /** Makes the operations with these numbers go first, and waits until they have left. */
+  readonly #settle: (seqs: readonly number[], deadline: Deadline) => Promise<void>;
+
+  constructor(
+    spool: Spool,
+    settle: (seqs: readonly number[], deadline: Deadline) => Promise<void>,
+  ) {
+    this.#spool = spool;
+    this.#settle = settle;
+  }
+
+  /** @throws KangarooError NOT_FOUND, NOT_YET */
+  async stat(name: string, path: string, beneath: Beneath, deadline: Deadline): Promise<Facts> {
+    for (;;) {
+      const sight = this.#spool.view(name).lookup(path);
+      if (sight.known === 'absent') throw notFound(name, path);
+      if (sight.beneath === 'unsettled' && !isSelfContained(sight)) {
+        await this.#settle(sight.settle, deadline);
+        continue;
+      }
+      const base =
+        sight.beneath === 'natural' && !isSelfContained(sight)
+          ? await beneath.stat(path, deadline)
+          : null;
+      if (base === null && sight.known === 'unknown') throw notFound(name, path);
+      // The sight may have changed while the next hop was asked: its file is not to be used then.
+      if (base !== null && this.#spool.view(name).lookup(path).file !== sight.file) continue;
+      return merge(sight.known, sight, base);
+    }
+  }
+
+  /** Bytes of [offset, offset + length), short at the end of the file. */
+  async read(
+    name: string,
+    path: string,
+    offset: number,
+    length: number,
+    beneath: Beneath,
+    deadline: Deadline,
+  ): Promise<Buffer> {
+    for (;;) {
+      const sight = this.#spool.view(name).lookup(path);
+      if (sight.known === 'absent') throw notFound(name, path);
+      if (sight.known === 'directory') {
+        throw new KangarooError('IS_DIRECTORY', `${formatAddress(name, path)}: is a directory`);
+      }
+      const plan = planOf(sight, offset, length);
+      const needsBase = plan.some(({ from }) => from === 'base');
+      if (needsBase && sight.beneath === 'unsettled') {
+        await this.#settle(sight.settle, deadline);
+        continue;
+      }
+      const size = sight.file === null ? null : (base: number): number => overlaySize(sight, base);
+      const used = plan.flatMap((piece) => (piece.from === 'operation' ? [piece.op as Entry] : []));
+      const base = needsBase ? await this.#readBase(plan, path, beneath, deadline) : null;
+      if (base === null && sight.known === 'unknown' && needsBase) throw notFound(name, path);
+      const bytes = await this.#assemble(plan, offset, length, base);
+      // An operation that has left meanwhile may be covered by a newer one that has left as well.
+      if (used.some((entry) => entry.released)) continue;
+      const end = size === null ? (base?.end ?? 0) : size(base?.end ?? 0);
+      return bytes.subarray(0, Math.max(0, Math.min(length, end - offset)));
+    }
+  }
+
+  /** Names after `after` in byte order, at most `max`. */
+  async list(
+    name: string,
+    path: string,
+    after: string,
+    max: number,
+    beneath: Beneath,
+    deadline: Deadline,
+  ): Promise<{ readonly entries: ListedEntry[]; readonly more: boolean }> {
+    for (;;) {
+      const sight = this.#spool.view(name).list(path, after);
+      if (sight.known === 'absent') throw notFound(name, path);
+      if (sight.known === 'file') {
+        throw new KangarooError('NOT_DIRECTORY', `${formatAddress(name, path)}: is a file`);
+      }
+      if (sight.beneath === 'unsettled' && !sight.complete) {
+        await this.#settle(sight.settle, deadline);
+        continue;
+      }
+      const asksBase = sight.beneath === 'natural' && !sight.complete;
+      const page = asksBase ? await this.#listBase(path, after, max, beneath, deadline, sight.known) : NONE;
+      const merged = new Map(page.entries.map((entry) => [entry.name, entry]));
+      const last = page.more ? (page.entries.at(-1)?.name ?? after) : null;
+      for (const [child, pending] of sight.entries) {
+        if (last !== null && child > last) continue;
+        const base = merged.get(child) ?? null;
+        if (pending.known === 'absent' || (pending.known === 'unknown' && base === null)) {
+          merged.delete(child);
+        } else {
+          merged.set(child, { name: child, ...merge(pending.known, pending, base) });
+        }
+      }
+      const entries = [...merged.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+      return { entries: entries.slice(0, max), more: page.more || entries.length > max };
+    }
+  }
+
+  async #listBase(
+    path: string,
+    after: string,
+    max: number,
+    beneath: Beneath,
+    deadline: Deadline,
+    known: Known,
+  ): Promise<{ readonly entries: readonly ListedEntry[]; readonly more: boolean }> {
+    try {
+      return await beneath.list(path, after, max, deadline);
+    } catch (error) {
+      // A directory that is only pending here need not exist there yet.
+      const missing = error instanceof KangarooError && error.code === 'NOT_FOUND';
+      if (missing && known === 'directory') return NONE;
+      throw error;
+    }
+  }
+
+  /** One request for the span of all base pieces. null: there is no such file there. */
+  async #readBase(
+    plan: readonly PlanPiece[],
+    path: string,
+    beneath: Beneath,
+    deadline: Deadline,
+  ): Promise<{ readonly start: number; readonly bytes: Buffer; readonly end: number } | null> {
+    const pieces = plan.filter(({ from }) => from === 'base');
+    const start = pieces[0]?.start ?? 0;
+    const stop = pieces.at(-1)?.end ?? 0;
+    const bytes = await beneath.read(path, start, stop - start, deadline);
+    if (bytes === null) return null;
+    if (bytes.length > 0 || start === 0) return { start, bytes, end: start + bytes.length };
+    // Behind its end: how long it is decides where the zeros of a hole begin and the file ends.
+    const facts = await beneath.stat(path, deadline);
+    return { start, bytes, end: Math.min(start, facts?.size ?? 0) };
+  }
+
+  async #assemble(
+    plan: readonly PlanPiece[],
+    offset: number,
+    length: number,
+    base: { readonly start: number; readonly bytes: Buffer } | null,
+  ): Promise<Buffer> {
+    const out = Buffer.alloc(length);
+    for (const piece of plan) {
+      const at = piece.start - offset;
+      if (piece.from === 'operation') {
+        const bytes = await this.#spool.readPayload(
+          piece.op as Entry,
+          piece.at,
+          piece.end - piece.start,
+        );
+        bytes.copy(out, at);
+      } else if (piece.from === 'base' && base !== null) {
+        base.bytes.copy(out, at, piece.start - base.start, piece.end - base.start);
+      }
+    }
+    return out;
+  }
+}
+
+type PlanPiece = ReturnType<FileOverlay['plan']>[number];
+
+const NONE = { entries: [] as ListedEntry[], more: false };
+
+/** Can it be answered without what is beneath? */
+function isSelfContained(sight: Sight): boolean {
+  if (sight.beneath === 'none') return true;
+  return sight.known === 'file' && sight.file !== null && sight.file.baseLimit === 0;
+}
+
+function planOf(sight: Sight, offset: number, length: number): PlanPiece[] {
+  if (sight.file !== null) {
+    return sight.file.plan(offset, length, sight.beneath === 'none' ? 0 : Infinity);
+  }
+  if (sight.beneath === 'none') return [];
+  return [{ from: 'base', start: offset, end: offset + length }];
+}
+
+function overlaySize(sight: Sight, baseSize: number): number {
+  const size = sight.file?.size(sight.beneath === 'none' ? 0 : baseSize) ?? baseSize;
+  return size;
+}
+
+const KIND_OF = {
+  absent: FOUND_KIND.absent,
+  file: FOUND_KIND.file,
+  directory: FOUND_KIND.directory,
+} as const;
+
+function merge(known: Known, sight: Sight, base: ListedEntry | Facts | null): Facts {
+  const kind = known === 'unknown' ? (base?.kind ?? FOUND_KIND.file) : KIND_OF[known];
+  const isDirectory = kind === FOUND_KIND.directory;
+  const baseSize = base !== null && base.kind === FOUND_KIND.file ? base.size : 0;
+  return {
+    kind,
+    size: isDirectory ? (base?.size ?? 0) : overlaySize(sight, baseSize),
+    mode: sight.mode ?? base?.mode ?? (isDirectory ? 0o777 : 0o666),
+    mtimeNs: sight.mtimeNs ?? base?.mtimeNs ?? 0n,
+    pendingBytes: sight.pendingBytes + (base !== null && 'pendingBytes' in base ? base.pendingBytes : 0),
+  };
+}
+
+function notFound(name: string, path: string): KangarooError {
+  return new KangarooError('NOT_FOUND', `${formatAddress(name, path)}: no such file or directory`);
+}
+
+/** Bytes that one answer may carry. */
+export function checkedLength(length: Message<'GET'>['length']): number {
+  return Math.min(length, limits.getBytesMax);
+}

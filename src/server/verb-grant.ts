@@ -1,0 +1,42 @@
+/**
+ * GRANT: room in a data segment for a client of this machine and account, which writes its payload
+ * there itself and sends only the heads (decision 8). The answer waits while the spool is full.
+ */
+import { KangarooError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
+import { NEVER } from '../base/deadline.ts';
+import type { Frame } from '../protocol/frame.ts';
+import { decodeMessage } from '../protocol/messages.ts';
+import type { Session } from './session.ts';
+
+export async function grant(session: Session, frame: Frame, signal: AbortSignal): Promise<void> {
+  const { bytes } = decodeMessage('GRANT', frame);
+  const { server, connection, grants } = session;
+  if (!session.local) throw new KangarooError('DENIED', 'grants are for clients of this machine');
+  const wanted = Math.min(Math.max(bytes, limits.payloadBytesMax), limits.grantBytesMax);
+  const granted = Math.min(wanted, Math.max(limits.payloadBytesMax, server.spool.limitBytes / 16));
+  await server.spool.room(granted, NEVER, signal);
+  // The oldest is given up for the newest: its records came before this request on the connection.
+  while (grants.length >= limits.grantsPerConnectionMax) giveBackOldest(session);
+  const extent = server.spool.reserve(granted);
+  grants.push({ extent, usedBytes: 0 });
+  connection.send(
+    'GRANTED',
+    {
+      segment: extent.segment,
+      file: server.spool.files.path(extent.segment),
+      offset: extent.offset,
+      bytes: extent.bytes,
+    },
+    frame.callId,
+  );
+}
+
+export function giveBackGrants(session: Session): void {
+  while (session.grants.length > 0) giveBackOldest(session);
+}
+
+function giveBackOldest(session: Session): void {
+  const oldest = session.grants.shift();
+  if (oldest !== undefined) session.server.spool.data.giveBack(oldest.extent, oldest.usedBytes);
+}

@@ -1,0 +1,156 @@
+/**
+ * The server's side of its own mover: what there is to move goes out, what has been committed by a
+ * next hop comes in. Only the server writes the spool; the mover reads the segments (decision 3).
+ */
+import type { Frame } from '../protocol/frame.ts';
+import { KangarooError } from '../base/errors.ts';
+import { decodeMessage, type Message, MESSAGES } from '../protocol/messages.ts';
+import { formatAddress } from '../route/address.ts';
+import type { Entry } from '../spool/entry.ts';
+import { logName } from '../spool/segment.ts';
+import type { Session } from './session.ts';
+
+/** Operations in one WORK frame. */
+const WORK_OPERATIONS_MAX = 1_000;
+/** Between two frames of the first load, the server looks after its clients. */
+const breathe = async (): Promise<void> => {
+  await new Promise((resolve) => setImmediate(resolve));
+};
+
+/** What each mover session still has to be told before live work is passed on as it comes. */
+const loading = new WeakMap<Session, Set<Entry>>();
+
+/** The mover has greeted: it gets everything that waits, then whatever comes. */
+export function subscribe(session: Session): void {
+  const { server, connection } = session;
+  server.mover?.connection.close(new KangarooError('DISCONNECTED', 'another mover took over'));
+  server.mover = session;
+  server.links.clear();
+  const onMoved = (entries: readonly Entry[]): void => sendMoved(session, entries);
+  const onLowWater = (seq: number): void => connection.send('LOW_WATER', { seq });
+  server.spool.on('moved', onMoved);
+  server.spool.on('lowWater', onLowWater);
+  void connection.closed.then(() => {
+    server.spool.off('moved', onMoved);
+    server.spool.off('lowWater', onLowWater);
+  });
+  void load(session);
+}
+
+async function load(session: Session): Promise<void> {
+  const { server, connection } = session;
+  // Entries that are appended meanwhile go through the same list, so that numbers ascend.
+  const waiting = new Set<Entry>();
+  loading.set(session, waiting);
+  for (const entry of server.movable()) waiting.add(entry);
+  let batch: Entry[] = [];
+  for (const entry of waiting) {
+    waiting.delete(entry);
+    if (entry.released) continue;
+    batch.push(entry);
+    if (batch.length < WORK_OPERATIONS_MAX) continue;
+    sendBatch(session, batch);
+    batch = [];
+    await breathe();
+    if (!connection.isOpen) return;
+    await connection.roomToSend().catch(() => {});
+  }
+  loading.delete(session);
+  if (batch.length > 0) sendBatch(session, batch);
+}
+
+/** New work for the mover. */
+export function sendWork(session: Session, entries: readonly Entry[]): void {
+  const waiting = loading.get(session);
+  if (waiting !== undefined) {
+    for (const entry of entries) waiting.add(entry);
+    return;
+  }
+  for (let i = 0; i < entries.length; i += WORK_OPERATIONS_MAX) {
+    sendBatch(session, entries.slice(i, i + WORK_OPERATIONS_MAX));
+  }
+}
+
+function sendBatch(session: Session, entries: readonly Entry[]): void {
+  const operations = entries.map((entry) => ({
+    seq: entry.seq,
+    kind: entry.kind,
+    flags: entry.flags,
+    name: entry.name,
+    path: entry.path,
+    path2: entry.path2,
+    payloadBytes: entry.payloadBytes,
+    bytes: entry.bytes,
+    segment: entry.segment,
+    offset: entry.at,
+    payloadSegment: entry.payloadSegment,
+    payloadOffset: entry.payloadOffset,
+  }));
+  session.connection.send('WORK', { operations });
+}
+
+function sendMoved(session: Session, entries: readonly Entry[]): void {
+  const operations = entries.map(({ seq, segment, at }) => ({ seq, segment, offset: at }));
+  session.connection.send('MOVED', { operations });
+}
+
+/** A push, or a reader, waits for these. */
+export function sendHurry(session: Session, seqs: readonly number[]): void {
+  const operations: { first: number; last: number }[] = [];
+  for (const seq of [...seqs].sort((a, b) => a - b)) {
+    const last = operations.at(-1);
+    if (last !== undefined && seq <= last.last + 1) last.last = seq;
+    else operations.push({ first: seq, last: seq });
+  }
+  session.connection.send('HURRY', { operations });
+}
+
+/** Frames that only a mover sends. */
+export function moverFrame(session: Session, frame: Frame): void {
+  switch (frame.type) {
+    case MESSAGES.RELEASE.type:
+      release(session, decodeMessage('RELEASE', frame));
+      return;
+    case MESSAGES.LINK.type: {
+      const link = decodeMessage('LINK', frame);
+      session.server.links.set(link.name, link);
+      return;
+    }
+    case MESSAGES.BAD.type:
+      putAside(session, decodeMessage('BAD', frame));
+      return;
+    case MESSAGES.SUBSCRIBE.type:
+      return;
+    default:
+      throw new KangarooError('PROTOCOL', `frame type ${frame.type} from a mover`);
+  }
+}
+
+function release(session: Session, { operations }: Message<'RELEASE'>): void {
+  const { live } = session.server.spool;
+  const entries: Entry[] = [];
+  for (const { first, last } of operations) {
+    for (let seq = first; seq <= last; seq++) {
+      const entry = live.get(seq);
+      if (entry !== undefined) entries.push(entry);
+    }
+  }
+  session.server.spool.release(entries);
+}
+
+/** Records that the mover cannot read back: reported, kept aside, and out of the way of the rest. */
+function putAside(session: Session, { operations }: Message<'BAD'>): void {
+  const { server } = session;
+  const entries: Entry[] = [];
+  for (const { seq, problem } of operations) {
+    const entry = server.spool.live.get(seq);
+    if (entry === undefined) continue;
+    const address = formatAddress(entry.name, entry.path);
+    const where = `${logName(entry.segment)} at ${entry.at}`;
+    server.notices.quarantined(address, problem, where, entry.bytes);
+    server.logger.error({ op: seq, file: address, problem }, 'a spooled record is damaged');
+    server.spool.putAside(entry, problem);
+    entries.push(entry);
+  }
+  server.giveUp(entries);
+}

@@ -1,0 +1,155 @@
+/**
+ * `kangaroo check`: reads a spool back and verifies every checksum, with or without a server on it.
+ *
+ * It changes nothing. The index is read from a copy, since a running server holds it exclusively; a
+ * record that the copy says is released may have lost its payload rightly. A record appended while
+ * the check runs may be cut short at the end of the newest segment: that is no problem.
+ */
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { crc32c } from '../base/crc32c.ts';
+import { KangarooError } from '../base/errors.ts';
+import type { RangeSet } from '../base/ranges.ts';
+import { FLAGS, type RecordHeader } from '../protocol/operation.ts';
+import { formatAddress } from '../route/address.ts';
+import { SpoolIndex } from './index.ts';
+import { dataName, decodeLogHeader, logName, parseSegmentName, walkLog } from './segment.ts';
+
+export interface CheckFinding {
+  readonly segment: string;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly problem: string;
+}
+
+export interface CheckResult {
+  readonly segments: number;
+  readonly operations: number;
+  readonly bytes: number;
+  readonly problems: number;
+}
+
+/** @throws KangarooError USAGE when there is no spool */
+export async function checkSpool(
+  directory: string,
+  report: (finding: CheckFinding) => void,
+): Promise<CheckResult> {
+  const segments = join(directory, 'segments');
+  if (!existsSync(segments)) throw new KangarooError('USAGE', `${directory}: there is no spool`);
+  const check = new Check(segments, releasedNumbers(directory), report);
+  const logs = readdirSync(segments)
+    .map(parseSegmentName)
+    .filter((name) => name?.kind === 'log')
+    .map((name) => name?.number ?? 0)
+    .sort((a, b) => a - b);
+  for (const number of logs) await check.log(number, number === logs.at(-1));
+  await check.close();
+  return { segments: logs.length, ...check.result };
+}
+
+/** What the index says has been released, by segment; empty when it cannot be read. */
+function releasedNumbers(directory: string): ReadonlyMap<number, RangeSet> {
+  const copy = mkdtempSync(join(tmpdir(), 'kangaroo-check-'));
+  try {
+    for (const file of ['index.db', 'index.db-wal']) {
+      const from = join(directory, file);
+      if (existsSync(from)) copyFileSync(from, join(copy, file));
+    }
+    const index = new SpoolIndex(join(copy, 'index.db'));
+    try {
+      return new Map(index.segments().map(({ number, released }) => [number, released]));
+    } finally {
+      index.close();
+    }
+  } catch {
+    return new Map();
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+class Check {
+  readonly result = { operations: 0, bytes: 0, problems: 0 };
+  readonly #segments: string;
+  readonly #released: ReadonlyMap<number, RangeSet>;
+  readonly #report: (finding: CheckFinding) => void;
+  #data: { readonly number: number; readonly handle: FileHandle } | null = null;
+
+  constructor(
+    segments: string,
+    released: ReadonlyMap<number, RangeSet>,
+    report: (finding: CheckFinding) => void,
+  ) {
+    this.#segments = segments;
+    this.#released = released;
+    this.#report = report;
+  }
+
+  async log(number: number, isNewest: boolean): Promise<void> {
+    const segment = logName(number);
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(join(this.#segments, segment));
+    } catch {
+      // Everything in it was released since the directory was read.
+      return;
+    }
+    const header = decodeLogHeader(bytes);
+    if (typeof header === 'string') {
+      this.#problem(segment, 0, bytes.length, header);
+      return;
+    }
+    const released = this.#released.get(number);
+    for (const found of walkLog(bytes)) {
+      if (found.what === 'mark') continue;
+      if (found.what === 'damage') {
+        if (isNewest && found.toEnd) continue;
+        this.#problem(segment, found.at, found.bytes, found.problem);
+        continue;
+      }
+      const { head, at } = found;
+      this.result.operations += 1;
+      this.result.bytes += head.payloadBytes;
+      const where = formatAddress(head.name, head.path);
+      if (!found.payloadSound) {
+        this.#problem(segment, at, found.bytes, `payload checksum of ${where}`);
+      } else if ((head.flags & FLAGS.EXTERNAL) !== 0 && released?.has(head.seq) !== true) {
+        await this.#external(segment, at, head, where);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#data?.handle.close();
+  }
+
+  async #external(segment: string, at: number, head: RecordHeader, where: string): Promise<void> {
+    const payload = Buffer.alloc(head.payloadBytes);
+    try {
+      const handle = await this.#open(head.payloadSegment);
+      const { bytesRead } = await handle.read(payload, 0, payload.length, head.payloadOffset);
+      if (bytesRead === payload.length && crc32c(payload) === head.payloadCrc) return;
+    } catch {
+      // Released by a running server since the index was copied, if it is gone for a good reason.
+      if (this.#released.size === 0) return;
+    }
+    const data = dataName(head.payloadSegment);
+    this.#problem(segment, at, head.payloadBytes, `payload checksum of ${where} in ${data}`);
+  }
+
+  async #open(number: number): Promise<FileHandle> {
+    if (this.#data?.number === number) return this.#data.handle;
+    await this.#data?.handle.close();
+    this.#data = null;
+    const handle = await open(join(this.#segments, dataName(number)), 'r');
+    this.#data = { number, handle };
+    return handle;
+  }
+
+  #problem(segment: string, offset: number, bytes: number, problem: string): void {
+    this.result.problems += 1;
+    this.#report({ segment, offset, bytes, problem });
+  }
+}

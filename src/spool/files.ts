@@ -1,0 +1,112 @@
+/**
+ * The segment files of a spool by number: one place that opens, reads and closes them.
+ *
+ * A bounded number is open at a time. A file that is being read stays open until the reads end, so
+ * an unlink in the meantime takes nothing away from a reader. Short reads are CORRUPT, not short.
+ */
+import { close, constants, openSync, closeSync, read } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { KangarooError } from '../base/errors.ts';
+import { dataName, logName } from './segment.ts';
+
+const readFile = promisify(read);
+const OPEN_FILES_MAX = 128;
+
+interface OpenFile {
+  readonly fd: number;
+  users: number;
+  dropped: boolean;
+}
+
+export class SegmentFiles {
+  readonly directory: string;
+  readonly #open = new Map<number, OpenFile>();
+  readonly #isData: (number: number) => boolean;
+
+  constructor(directory: string, isData: (number: number) => boolean) {
+    this.directory = directory;
+    this.#isData = isData;
+  }
+
+  path(number: number): string {
+    return join(this.directory, this.#isData(number) ? dataName(number) : logName(number));
+  }
+
+  /** @throws KangarooError CORRUPT when the segment is shorter or gone */
+  async read(number: number, offset: number, length: number): Promise<Buffer> {
+    const file = this.#use(number);
+    try {
+      const bytes = Buffer.allocUnsafe(length);
+      let done = 0;
+      while (done < length) {
+        const left = length - done;
+        const { bytesRead } = await readFile(file.fd, bytes, done, left, offset + done);
+        if (bytesRead === 0) {
+          throw new KangarooError('CORRUPT', `${this.path(number)} ends before ${offset + length}`);
+        }
+        done += bytesRead;
+      }
+      return bytes;
+    } finally {
+      this.#release(file);
+    }
+  }
+
+  /** A descriptor to read from until `release`, for a native sender. */
+  borrow(number: number): { readonly fd: number; readonly release: () => void } {
+    const file = this.#use(number);
+    return { fd: file.fd, release: () => this.#release(file) };
+  }
+
+  /** Forgets an open file, at its removal. */
+  drop(number: number): void {
+    const file = this.#open.get(number);
+    if (file === undefined) return;
+    this.#open.delete(number);
+    file.dropped = true;
+    if (file.users === 0) close(file.fd, () => {});
+  }
+
+  closeAll(): void {
+    for (const number of [...this.#open.keys()]) this.drop(number);
+  }
+
+  #use(number: number): OpenFile {
+    const known = this.#open.get(number);
+    if (known !== undefined) {
+      known.users += 1;
+      this.#open.delete(number);
+      this.#open.set(number, known);
+      return known;
+    }
+    const file = { fd: this.#openFile(number), users: 1, dropped: false };
+    this.#open.set(number, file);
+    if (this.#open.size > OPEN_FILES_MAX) this.#closeOldestIdle();
+    return file;
+  }
+
+  #openFile(number: number): number {
+    try {
+      return openSync(this.path(number), constants.O_RDONLY);
+    } catch (error) {
+      throw new KangarooError('CORRUPT', `${this.path(number)}: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+  }
+
+  #closeOldestIdle(): void {
+    for (const [number, file] of this.#open) {
+      if (file.users > 0) continue;
+      this.#open.delete(number);
+      closeSync(file.fd);
+      return;
+    }
+  }
+
+  #release(file: OpenFile): void {
+    file.users -= 1;
+    if (file.dropped && file.users === 0) close(file.fd, () => {});
+  }
+}

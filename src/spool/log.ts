@@ -1,0 +1,152 @@
+/**
+ * The log: the segment that records are appended to now, and those before it.
+ *
+ * An append is one write to the page cache; it is durable after `sync`. A write that fails leaves
+ * nothing behind (the file is cut back), so a full disk costs a record nothing but time. After a
+ * sync the next append is led by a mark, which tells recovery how much of the log had been durable.
+ * Callers order: append, then sync, then the answer to a commit.
+ */
+import { closeSync, constants, fdatasync, fdatasyncSync, ftruncateSync, openSync, writevSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { RangeSet } from '../base/ranges.ts';
+import type { Entry } from './entry.ts';
+import { encodeLogHeader, encodeMark, LOG_HEADER_BYTES, logName } from './segment.ts';
+import type { Numbers } from './taken.ts';
+
+const syncData = promisify(fdatasync);
+
+/** What is known of one log segment. */
+export class LogSegment {
+  readonly number: number;
+  /** Entries of its records, in order; released ones among them. */
+  entries: Entry[] = [];
+  liveCount = 0;
+  liveBytes = 0;
+  /** Where the next record goes; the file's length. */
+  end = 0;
+  /** Are its heads in the index, and all of it on stable storage? */
+  sealed = false;
+  /** Released numbers not yet flushed to the index. */
+  releasedDirty = false;
+  /** The senders' numbers of the operations whose records were taken into this segment. */
+  readonly taken: Numbers = new Map();
+
+  constructor(number: number) {
+    this.number = number;
+  }
+
+  noteTaken(sender: string, seq: number): void {
+    const known = this.taken.get(sender);
+    if (known !== undefined) known.add(seq);
+    else this.taken.set(sender, new RangeSet(0, [seq, seq]));
+  }
+}
+
+export class Log {
+  readonly #directory: string;
+  readonly #spoolId: string;
+  #current: LogSegment;
+  #fd: number;
+  /** Descriptors of segments with bytes that no sync has covered, the current one's included. */
+  readonly #unsynced = new Map<LogSegment, number>();
+  #markDue: number | null = null;
+  #highestSeq = 0;
+
+  constructor(directory: string, spoolId: string, number: number) {
+    this.#directory = directory;
+    this.#spoolId = spoolId;
+    this.#current = new LogSegment(number);
+    this.#fd = this.#create(this.#current);
+  }
+
+  get current(): LogSegment {
+    return this.#current;
+  }
+
+  get isDirty(): boolean {
+    return this.#unsynced.size > 0;
+  }
+
+  /**
+   * Appends `pieces` as they are, all or nothing, and returns where the first one starts.
+   * @throws the errno error of write(2); the log is then as before
+   */
+  append(pieces: readonly Buffer[], highestSeq: number): number {
+    const segment = this.#current;
+    const lead = this.#markDue === null ? [] : [encodeMark(this.#markDue)];
+    const all = [...lead, ...pieces];
+    try {
+      writeFully(this.#fd, all, segment.end);
+    } catch (error) {
+      ftruncateSync(this.#fd, segment.end);
+      throw error;
+    }
+    this.#markDue = null;
+    this.#highestSeq = highestSeq;
+    const at = segment.end + (lead[0]?.length ?? 0);
+    for (const piece of all) segment.end += piece.length;
+    this.#unsynced.set(segment, this.#fd);
+    return at;
+  }
+
+  /** Starts a new segment and returns the full one. @throws errno errors of open and write */
+  roll(number: number): LogSegment {
+    const full = this.#current;
+    const fullFd = this.#fd;
+    const next = new LogSegment(number);
+    this.#fd = this.#create(next);
+    this.#current = next;
+    if (!this.#unsynced.has(full)) closeSync(fullFd);
+    return full;
+  }
+
+  /**
+   * Makes everything appended before the call durable. Rejects with the errno error; then nothing
+   * of it may be acknowledged, and no later success of the same descriptor means anything.
+   */
+  async sync(blocking: boolean): Promise<void> {
+    const covered = [...this.#unsynced];
+    const highest = this.#highestSeq;
+    this.#unsynced.clear();
+    for (const [segment, fd] of covered) {
+      if (blocking) fdatasyncSync(fd);
+      else await syncData(fd);
+      if (segment !== this.#current && !this.#unsynced.has(segment)) closeSync(fd);
+    }
+    if (covered.length > 0) this.#markDue = highest;
+  }
+
+  close(): void {
+    for (const [segment, fd] of this.#unsynced) if (segment !== this.#current) closeSync(fd);
+    closeSync(this.#fd);
+  }
+
+  #create(segment: LogSegment): number {
+    const flags = constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY;
+    const fd = openSync(join(this.#directory, logName(segment.number)), flags, 0o600);
+    writeFully(fd, [encodeLogHeader(this.#spoolId, segment.number)], 0);
+    segment.end = LOG_HEADER_BYTES;
+    return fd;
+  }
+}
+
+/** pwritev(2) until all is written. */
+function writeFully(fd: number, pieces: readonly Buffer[], at: number): void {
+  let left = pieces.filter((piece) => piece.length > 0);
+  while (left.length > 0) {
+    const batch = left.slice(0, 512);
+    let written = writevSync(fd, batch, at);
+    at += written;
+    const rest: Buffer[] = [];
+    for (const piece of batch) {
+      if (written >= piece.length) {
+        written -= piece.length;
+      } else {
+        rest.push(written > 0 ? piece.subarray(written) : piece);
+        written = 0;
+      }
+    }
+    left = [...rest, ...left.slice(512)];
+  }
+}

@@ -1,0 +1,17 @@
+/** How much room a disk has: statfs(2), asked at most ten times a second. */
+import { statfsSync } from 'node:fs';
+import { nowMs } from '../base/deadline.ts';
+
+const ASK_EVERY_MS = 100;
+const answers = new Map<string, { readonly atMs: number; readonly bytes: number }>();
+
+/** Bytes that this account can still write on the disk of `directory`. */
+export function diskFreeBytes(directory: string): number {
+  const known = answers.get(directory);
+  const atMs = nowMs();
+  if (known !== undefined && atMs - known.atMs < ASK_EVERY_MS) return known.bytes;
+  const { bavail, bsize } = statfsSync(directory);
+  const bytes = bavail * bsize;
+  answers.set(directory, { atMs, bytes });
+  return bytes;
+}

@@ -1,6 +1,6 @@
 /**
- * Writes config/server.example.toml and config/REFERENCE.md from the table of settings. Run it after
- * a change of src/base/config.ts and a build; a test fails while the files and the table differ.
+ * Writes config/server.example.toml and config/REFERENCE.md from the table of settings. Run it
+ * after a change of src/base/config.ts and a build; a test fails while files and table differ.
  */
 
 import { writeFileSync } from 'node:fs';

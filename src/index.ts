@@ -17,9 +17,12 @@ export {
   type EntryKind,
   type FileFacts,
   Kangaroo,
+  type MessagesOptions,
+  type MkdirOptions,
   type PushOptions,
   type PushProgress,
   type ReadRange,
+  type RemoveOptions,
   type ServerIdentity,
   type WriteStreamOptions,
 } from './client/client.ts';

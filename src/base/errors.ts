@@ -9,6 +9,8 @@
  * It does not translate errno values of a destination: those are refusals, see server/refusal.ts.
  */
 
+import { constants } from 'node:os';
+
 interface ErrorRow {
   /** Exit status of the command that ends with this error. */
   readonly exitStatus: number;
@@ -108,11 +110,17 @@ export function asKangarooError(error: unknown): KangarooError {
   return new KangarooError('INTERNAL', text, { cause: error });
 }
 
-/** The errno name of a failed system call ('ENOENT'), or null when it is something else. */
+/**
+ * The errno name of a failed system call ('ENOENT'), or null when it is something else. By number
+ * where libuv has no name for it (EDQUOT, ESTALE).
+ */
 export function errnoOf(error: unknown): string | null {
-  if (typeof error !== 'object' || error === null || !('code' in error)) return null;
-  const code = error.code;
-  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : null;
+  if (typeof error !== 'object' || error === null) return null;
+  const { code, errno } = error as { readonly code?: unknown; readonly errno?: unknown };
+  if (typeof code === 'string' && /^E[A-Z0-9]+$/.test(code)) return code;
+  if (typeof errno !== 'number' || !Number.isInteger(errno) || errno >= 0) return null;
+  const known = Object.entries(constants.errno).find(([, number]) => number === -errno);
+  return known?.[0] ?? `E${-errno}`;
 }
 
 /** File names are bytes of strangers: control characters must not reach a terminal or a log. */

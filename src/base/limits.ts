@@ -57,10 +57,10 @@ export const limits = {
   /** Next hops that one mover serves at the same time. */
   linksMax: 64,
   /** Sent to one next hop and not yet committed there. */
-  linkWindowBytesMax: 64 * MiB,
+  linkWindowBytesMax: 256 * MiB,
   linkWindowOperationsMax: 20_000,
   /** A commit is asked for after this much, or when there is nothing more to send. */
-  commitEveryBytes: 16 * MiB,
+  commitEveryBytes: 64 * MiB,
   commitEveryMs: 1_000,
   backoffFirstMs: 200,
   backoffMaxMs: 30_000,
@@ -75,7 +75,7 @@ export const limits = {
   fsyncsAtOnceMax: 4,
   /** Changed paths remembered until the next sync, to be named if it fails. */
   unsyncedNamesMax: 20_000,
-  /** Bytes written to one file after which its write-back is started, so that sync has little left. */
+  /** Written to one file, after which its write-back is started: sync then has little left. */
   writebackEveryBytes: 8 * MiB,
   heldRetryEveryMs: 5_000,
 

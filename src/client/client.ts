@@ -11,7 +11,8 @@
  * A call that changes something resolves when the session has taken it; its success says nothing
  * about the destination. Calls take effect in the order in which they are made, awaited or not.
  * Offsets, sizes and lengths are bytes, times on files nanoseconds since 1970, time-outs
- * milliseconds. All errors are KangarooErrors. The connection keeps the process alive until close().
+ * milliseconds. All errors are KangarooErrors. The connection keeps the process alive until it is
+ * closed.
  */
 import { Readable, type Writable } from 'node:stream';
 import { toWireMs, within } from '../base/deadline.ts';

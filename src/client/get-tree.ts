@@ -24,7 +24,8 @@ import { assertSize, restOf, waitOf } from './call-options.ts';
 import type { Entry, FileFacts, Kangaroo, ReadRange } from './client.ts';
 import { type AddressLike, addressOf } from './entry.ts';
 import { joinLocal, localBytes, localError } from './local-file.ts';
-import { finishDirectory, LocalTarget } from './local-target.ts';
+import { finishDirectory, LocalTarget, writeSmallFile } from './local-target.ts';
+import { getPiece } from './read-stream.ts';
 import type { Wait } from './session.ts';
 import { type Progress, Tally, type TreeResult } from './tally.ts';
 
@@ -147,8 +148,10 @@ class TreeGet {
   async #file(
     address: Address,
     local: string,
-    facts: Pick<FileFacts, 'mode' | 'mtimeNs'>,
+    facts: Pick<FileFacts, 'mode' | 'mtimeNs' | 'size'>,
   ): Promise<void> {
+    const isSmall = this.#options.recursive === true && facts.size <= SMALL_BYTES;
+    if (isSmall && (await this.#smallFile(address, local, facts))) return;
     const target = await this.#open(local, facts.mode);
     try {
       await this.bytesOf(address, (bytes) => target.write(bytes));
@@ -159,6 +162,27 @@ class TreeGet {
     }
     await target.finish(this.#options.recursive === true ? facts : null);
     this.tally.files += 1;
+  }
+
+  /** In one question and one go; false when it is no small file any more, or no plain place. */
+  async #smallFile(
+    address: Address,
+    local: string,
+    facts: Pick<FileFacts, 'mode' | 'mtimeNs' | 'size'>,
+  ): Promise<boolean> {
+    const wait = waitOf(this.#lookup(), Infinity);
+    // One byte more than there should be: a full answer means that the file has grown.
+    const range = { offset: 0, length: facts.size + 1 };
+    const { chunks, bytes } = await getPiece(this.#client.session, address, range, wait);
+    if (bytes === range.length) return false;
+    this.#assertGoesOn();
+    const [only] = chunks;
+    const whole = chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks);
+    if (!writeSmallFile(local, whole, facts)) return false;
+    this.tally.files += 1;
+    this.tally.bytes += bytes;
+    this.tally.at(address.path);
+    return true;
   }
 
   async #open(local: string, mode: number): Promise<LocalTarget> {

@@ -6,8 +6,8 @@
  *
  * The heads of one copy are sent while the next copy runs, so that the mover can start while the
  * file is still arriving. Ranges are filled without holes, in order. A grant ends with its
- * connection: what was copied under an old one and not yet named is copied again. A server may give
- * an old grant up for a new one, so the heads of a grant are sent before another is asked for.
+ * connection: what was copied under an old one and not yet named is copied again. A server gives
+ * the oldest of limits.grantsPerConnectionMax up for a new one; here at most two are in use.
  *
  * It is a faster way, never the only one: where no grant can be had or used, `copy` stops short and
  * the caller sends the rest inline. One file is copied at a time; others wait in line.
@@ -215,10 +215,11 @@ export class LocalPath {
       if (current.connection === connection && current.next < current.end) return current;
       await this.#drop();
     }
-    if (!this.isOpen || connection === null || !isSameAccount(connection)) return null;
+    if (!this.isOpen) return null;
     this.#session.flush();
     const want = Math.min(Math.max(bytes, GRANT_BYTES_MIN), limits.grantBytesMax);
     return await this.#session.call(wait, async (granting) => {
+      if (!this.isOpen || !isSameAccount(granting)) return null;
       const { deadline, signal } = wait;
       const options = { deadline, signal, what: 'put: room in the spool' };
       const { segment, file, offset, bytes: got } = await this.#ask(granting, want, options);

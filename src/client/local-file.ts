@@ -60,17 +60,14 @@ export function closeLocal(fd: number): void {
   }
 }
 
-/** `withTimes` costs a little more. @throws KangarooError LOCAL_FILE */
+/** @throws KangarooError LOCAL_FILE */
 export function factsOf(fd: number, path: string, withTimes: boolean): LocalFacts {
   try {
-    if (!withTimes) {
-      const facts = fstatSync(fd);
-      return { kind: kindOf(facts), bytes: facts.size, mode: facts.mode & 0o777, mtimeNs: null };
-    }
     const facts = fstatSync(fd, { bigint: true });
     const bytes = Number(facts.size);
     const mode = Number(facts.mode) & 0o777;
-    return { kind: kindOf(facts), bytes, mode, mtimeNs: facts.mtimeNs };
+    const mtimeNs = withTimes ? facts.mtimeNs : null;
+    return { kind: kindOf(facts), bytes, mode, mtimeNs };
   } catch (error) {
     throw localError(path, error);
   }

@@ -13,12 +13,11 @@ import { read } from 'node:fs';
 import { promisify } from 'node:util';
 import { within } from '../base/deadline.ts';
 import { limits } from '../base/limits.ts';
-import { FLAGS, KIND, type Operation, operation } from '../protocol/operation.ts';
+import { FLAGS, KIND, NO_BYTES, type Operation } from '../protocol/operation.ts';
 import type { Address } from '../route/address.ts';
 import type { LocalPath } from './grant.ts';
 import { type LocalFacts, localError, readWhole, shrunk } from './local-file.ts';
 import type { Payload, Session, Wait } from './session.ts';
-import { attributeFlags } from './write-stream.ts';
 
 const readAsync = promisify(read);
 
@@ -139,15 +138,25 @@ export class FilePut {
     payload: Payload,
   ): Promise<void> | undefined {
     const { mode, mtimeNs, bytes } = this.#source.facts;
-    const { name, path } = this.#target;
+    const isLast = at + payloadBytes === bytes;
     let flags = at === 0 ? FLAGS.CREATE | FLAGS.TRUNCATE | FLAGS.PARENTS : 0;
-    const parts: Partial<Operation> = { offset: at, payloadBytes, payloadCrc };
-    let attributes: Partial<Operation> = {};
-    if (at + payloadBytes === bytes) {
-      flags |= attributeFlags({ mode, mtimeNs: mtimeNs ?? undefined });
-      attributes = { mode, mtimeNs: mtimeNs ?? 0n };
-    }
-    const put = operation({ kind: KIND.write, name, path, flags, ...parts, ...attributes });
+    if (isLast) flags |= mtimeNs === null ? FLAGS.MODE : FLAGS.MODE | FLAGS.MTIME;
+    // Field by field: spreading defaults costs more than all the rest of a small file.
+    const put: Operation = {
+      kind: KIND.write,
+      flags,
+      name: this.#target.name,
+      path: this.#target.path,
+      path2: '',
+      offset: at,
+      size: 0,
+      mode: isLast ? mode : 0,
+      mtimeNs: isLast ? (mtimeNs ?? 0n) : 0n,
+      atimeNs: 0n,
+      extension: NO_BYTES,
+      payloadBytes,
+      payloadCrc,
+    };
     return this.#session.put(put, payload, this.#options);
   }
 }

@@ -32,7 +32,7 @@ import {
   openLocal,
   statLocal,
 } from './local-file.ts';
-import { FilePut } from './put-file.ts';
+import { FilePut, type FilePutOptions } from './put-file.ts';
 import type { Wait } from './session.ts';
 import { concernsOneFile, type Progress, Tally, type TreeResult } from './tally.ts';
 import { attributeFlags, PutStream } from './write-stream.ts';
@@ -148,6 +148,9 @@ class TreePut {
   readonly #client: Kangaroo;
   readonly #options: PutOptions;
   readonly #wait: Wait;
+  /** The same for every file; `#current` says which one it is about. */
+  readonly #fileOptions: FilePutOptions;
+  #current = '';
   #turnFiles = 0;
   #turnBytes = 0;
 
@@ -156,6 +159,16 @@ class TreePut {
     this.#options = options;
     this.#wait = wait;
     this.tally = new Tally(options.onProgress, nowMs);
+    this.#fileOptions = {
+      deadline: wait.deadline,
+      signal: wait.signal,
+      willCommit: options.willCommit !== false,
+      onBytes: (bytes) => {
+        this.tally.bytes += bytes;
+        this.#turnBytes += bytes;
+        this.tally.at(this.#current);
+      },
+    };
   }
 
   /** Totals for the progress, when all sources are files. */
@@ -217,8 +230,9 @@ class TreePut {
         this.#client.local,
         { fd, path: local, facts },
         target,
-        this.#filePutOptions(local),
+        this.#fileOptions,
       );
+      this.#current = local;
       const isSmall = facts.bytes <= limits.inlinePayloadBytesMax;
       const work = isSmall ? put.small() : put.run();
       if (work !== undefined) await work;
@@ -298,18 +312,6 @@ class TreePut {
       if (!concernsOneFile(error)) throw error;
       this.tally.fail(toDisplay(local), error);
     }
-  }
-
-  #filePutOptions(local: string): ConstructorParameters<typeof FilePut>[4] {
-    return {
-      ...this.#wait,
-      willCommit: this.#options.willCommit !== false,
-      onBytes: (bytes) => {
-        this.tally.bytes += bytes;
-        this.#turnBytes += bytes;
-        this.tally.at(local);
-      },
-    };
   }
 
   /** Lets the sockets have a turn: small files are read without one. */

@@ -69,7 +69,7 @@ interface Waiter {
 const MERELY_LATE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['NOT_YET', 'INTERRUPTED', 'BUSY']);
 const WINDOW_BYTES = limits.clientWindowBytesMax;
 /** Between two attempts to reach a lost server: at most this, because somebody waits. */
-const PAUSE_MAX_MS = 2_000;
+const PAUSE_MAX_MS = 500;
 
 export class Session {
   readonly address: ServerAddress;
@@ -81,6 +81,7 @@ export class Session {
   /** The attempt to connect that everybody who waits shares. */
   #dialing: Promise<Connection> | null = null;
   #dialWaiters = 0;
+  #wakeDialler: () => void = () => {};
   #lastDialError: KangarooError | null = null;
   /** What a server said outside of any call on the connection that is being made or lost. */
   #refusal: KangarooError | null = null;
@@ -321,6 +322,7 @@ export class Session {
     if (this.#failed !== null) throw this.#failed;
     if (this.connection !== null) return this.connection;
     this.#dialWaiters += 1;
+    this.#wakeDialler();
     try {
       if (this.#dialing === null) {
         this.#dialing = this.#dialUntilNobodyWaits().finally(() => {
@@ -335,6 +337,7 @@ export class Session {
       throw this.#failed ?? this.#lostError(asKangarooError(error));
     } finally {
       this.#dialWaiters -= 1;
+      if (this.#dialWaiters === 0) this.#wakeDialler();
     }
   }
 
@@ -355,10 +358,23 @@ export class Session {
         this.#lastDialError = known;
         if (this.#failed !== null) throw this.#failed;
         if (!known.retryable) throw this.#fail(known);
+        if (this.#dialWaiters > 0) await this.#untilNextDial(Math.min(pauseMs, PAUSE_MAX_MS));
+        if (this.#failed !== null) throw this.#failed;
         if (this.#dialWaiters === 0) throw known;
       }
-      await sleep(Math.min(pauseMs, PAUSE_MAX_MS), this.#ended.signal);
     }
+  }
+
+  /** Whoever joins does not wait out the pause of those before; when all have left it ends. */
+  async #untilNextDial(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wakeDialler = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#wakeDialler = () => {};
   }
 
   async #connectOnce(deadline: Deadline): Promise<Connection> {
@@ -440,6 +456,7 @@ export class Session {
   #fail(error: KangarooError): KangarooError {
     this.#failed ??= error;
     this.#ended.abort();
+    this.#wakeDialler();
     this.#rejectWaiters(this.#failed);
     return this.#failed;
   }

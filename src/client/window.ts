@@ -218,9 +218,19 @@ function numbered(
   place: Place | null,
   seq: number,
 ): RecordHeader {
+  // Field by field, because this is the path of every small file.
   const head: RecordHeader = {
-    ...operation,
+    kind: operation.kind,
     flags: place === null ? operation.flags : operation.flags | FLAGS.EXTERNAL,
+    name: operation.name,
+    path: operation.path,
+    path2: operation.path2,
+    offset: operation.offset,
+    size: operation.size,
+    mode: operation.mode,
+    mtimeNs: operation.mtimeNs,
+    atimeNs: operation.atimeNs,
+    extension: operation.extension,
     payloadBytes: payload === null ? operation.payloadBytes : payload.length,
     payloadCrc: payload === null ? operation.payloadCrc : crc32c(payload),
     hops: 0,

@@ -2,11 +2,14 @@
  * The mover as its server starts it: spool and log level as arguments, and the end of standard
  * input as the sign that the server is gone.
  */
+import { setPriority } from 'node:os';
 import { explain } from '../base/errors.ts';
 import { runMover } from './main.ts';
 
-// Bulk sends hold a thread each while they run; set before the first use of the pool.
-process.env['UV_THREADPOOL_SIZE'] ??= '16';
+const MOVER_NICENESS = 5;
+
+// The job's own writes come first: the mover takes the processor time that is left.
+setPriority(MOVER_NICENESS);
 
 const [spool = '', logLevel = 'warn'] = process.argv.slice(2);
 const stop = new AbortController();

@@ -28,6 +28,11 @@ import { backoffMs } from './backoff.ts';
 import { Rate } from './rate.ts';
 import type { Work } from './work.ts';
 
+/** Below this a read and a write are quicker than waking a thread for sendfile(2). */
+const SENDFILE_BYTES_MIN = 64 * 1024;
+const BURST_BYTES_MIN = 256 * 1024;
+const BURST_BYTES_MAX = 8 * 1024 * 1024;
+
 export type LinkState = 'idle' | 'dialling' | 'sending' | 'waiting';
 
 /** What a link needs of its mover. */
@@ -51,7 +56,9 @@ export class Link {
   readonly names = new Set<string>();
   readonly #owner: LinkOwner;
   readonly #order = new Order<Work>();
-  readonly #hurried = new Set<number>();
+  /** What a push waits for and no commit has covered; how many of these are still to be sent. */
+  readonly #hurried = new Set<Work>();
+  #hurriedWaiting = 0;
   readonly #rate = new Rate(nowMs());
   #state: LinkState = 'idle';
   #reason = '';
@@ -61,7 +68,9 @@ export class Link {
   /** Sent on this connection since the last COMMIT. */
   #sent: Work[] = [];
   #sentBytes = 0;
+  /** Was something of these sent since the last COMMIT? */
   #hurriedSent = false;
+  #burstBytes = limits.payloadBytesMax as number;
   #committing = false;
   #lastCommitMs = 0;
   /** Numbers up to which everything may have been sent before: such frames say REPEATED. */
@@ -108,13 +117,20 @@ export class Link {
   /** A push waits for these: they and what they depend on go first, and are committed at once. */
   hurry(work: readonly Work[]): void {
     this.#order.hurry(work);
-    for (const { seq } of work) this.#hurried.add(seq);
+    for (const one of work) {
+      if (this.#hurried.has(one)) continue;
+      this.#hurried.add(one);
+      if (one.sent) this.#hurriedSent = true;
+      else this.#hurriedWaiting += 1;
+    }
     if (work.length > 0 && this.#state === 'waiting') this.#retryAtMs = Math.min(this.#retryAtMs, nowMs());
     this.#wake();
   }
 
+  /** It is not to be moved any more. */
   drop(work: Work): void {
     this.#order.drop(work);
+    if (this.#hurried.delete(work) && !work.sent) this.#hurriedWaiting -= 1;
   }
 
   stop(): void {
@@ -192,6 +208,9 @@ export class Link {
     this.#connection = null;
     this.#sent = [];
     this.#sentBytes = 0;
+    this.#hurriedSent = false;
+    this.#hurriedWaiting = this.#hurried.size;
+    for (const work of this.#order.all()) work.sent = false;
     this.#repeatedUpTo = this.#highestSent;
     if (error.code === 'CORRUPT') await this.#findBad();
     this.#order.rollback();
@@ -204,93 +223,121 @@ export class Link {
     while (!this.#stopped && nowMs() < this.#retryAtMs) await this.#change(this.#retryAtMs);
   }
 
-  /** Records for one frame: a large one alone, or as many small ones as fit a batch. */
+  /** What is sent with one call: small records up to a batch, large ones up to a burst. */
   #nextBatch(): Work[] {
     const batch: Work[] = [];
     let bytes = 0;
-    while (bytes < limits.batchBytes) {
+    let boundBytes: number = limits.batchBytes;
+    while (bytes < boundBytes) {
       const work = this.#order.next();
       if (work === null) break;
       batch.push(work);
       bytes += work.bytes + (work.isExternal ? work.payloadBytes : 0);
+      if (work.isExternal) boundBytes = this.#burstBytes;
     }
     return batch;
   }
 
   async #send(connection: Connection, batch: readonly Work[]): Promise<void> {
-    const inline = batch.filter((work) => !work.isExternal || work.payloadBytes <= limits.inlinePayloadBytesMax);
-    if (inline.length === batch.length && !batch.some((work) => work.isExternal)) {
-      const records = await this.#readRuns(batch);
-      await connection.roomToSend();
-      connection.sendBytes(Buffer.concat([this.#prefix(batch, records.length), records]));
-    } else {
-      for (const work of batch) await this.#sendOne(connection, work);
+    const startMs = nowMs();
+    const borrowed: (() => void)[] = [];
+    try {
+      const { chunks, bytes, files } = await this.#chunksOf(batch, borrowed);
+      if (files === 0) {
+        await connection.roomToSend();
+        for (const chunk of chunks) if ('bytes' in chunk) connection.sendBytes(asBuffer(chunk.bytes));
+      } else {
+        await connection.sendChunks(chunks, NEVER);
+        this.#adaptBurst(bytes, nowMs() - startMs);
+      }
+    } finally {
+      for (const release of borrowed) release();
     }
     for (const work of batch) {
       this.#sent.push(work);
       this.#sentBytes += work.payloadBytes;
       this.#highestSent = Math.max(this.#highestSent, work.seq);
-      if (this.#hurried.has(work.seq)) this.#hurriedSent = true;
+      work.sent = true;
+      if (!this.#hurried.has(work)) continue;
+      this.#hurriedSent = true;
+      this.#hurriedWaiting -= 1;
     }
   }
 
-  /** The records of `batch`, read with one call for each run of neighbours in the log. */
-  async #readRuns(batch: readonly Work[]): Promise<Buffer> {
-    const parts: Buffer[] = [];
-    let from = 0;
-    while (from < batch.length) {
-      const first = batch[from] as Work;
-      let to = from;
-      let bytes = 0;
-      let next: Work | undefined = first;
-      while (next?.segment === first.segment && next.at === first.at + bytes) {
-        bytes += next.bytes;
-        to += 1;
-        next = batch[to];
+  /**
+   * A slow link gets little at a time, so that what hurries need not wait behind it; a fast one
+   * gets much, so that no time is lost between two calls.
+   */
+  #adaptBurst(bytes: number, tookMs: number): void {
+    if (tookMs > 60) this.#burstBytes = Math.max(BURST_BYTES_MIN, this.#burstBytes / 2);
+    else if (tookMs < 15 && bytes >= this.#burstBytes) {
+      this.#burstBytes = Math.min(BURST_BYTES_MAX, this.#burstBytes * 2);
+    }
+  }
+
+  /**
+   * The frames of `batch`, in order: neighbouring small records share one, a large one has its own.
+   * Long runs of the log and large payloads stay in their files and never enter this program; that
+   * they are what they should be, the receiver's check tells.
+   */
+  async #chunksOf(
+    batch: readonly Work[],
+    borrowed: (() => void)[],
+  ): Promise<{ readonly chunks: Chunk[]; readonly bytes: number; readonly files: number }> {
+    const chunks: Chunk[] = [];
+    let bytes = 0;
+    let files = 0;
+    const place = async (segment: number, offset: number, length: number): Promise<void> => {
+      bytes += length;
+      if (length < SENDFILE_BYTES_MIN) {
+        chunks.push({ bytes: await this.#owner.files.read(segment, offset, length) });
+        return;
       }
-      const run = await this.#owner.files.read(first.segment, first.at, bytes);
-      this.#checkRun(run, batch.slice(from, to));
-      parts.push(run);
+      const { fd, release } = this.#owner.files.borrow(segment);
+      borrowed.push(release);
+      files += 1;
+      chunks.push({ file: fd, offset, length });
+    };
+    for (let from = 0; from < batch.length; ) {
+      const external = (batch[from] as Work).isExternal;
+      let to = from;
+      while (to < batch.length && (batch[to] as Work).isExternal === external) to += 1;
+      const group = batch.slice(from, to);
+      const runs = runsOf(group);
+      if (external) {
+        const heads = await this.#readHeads(group, runs);
+        for (const [i, work] of group.entries()) {
+          const head = heads[i] as Buffer;
+          const prefix = this.#prefix([work], head.length + work.payloadBytes);
+          chunks.push({ bytes: Buffer.concat([prefix, head]) });
+          if (work.payloadBytes === 0) continue;
+          await place(work.payloadSegment, work.payloadOffset, work.payloadBytes);
+        }
+      } else {
+        const length = runs.reduce((sum, run) => sum + run.bytes, 0);
+        chunks.push({ bytes: this.#prefix(group, length) });
+        for (const run of runs) await place(run.segment, run.at, run.bytes);
+      }
       from = to;
     }
-    return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+    return { chunks, bytes, files };
   }
 
-  /** The bytes must be the records that the server said are there. */
-  #checkRun(run: Buffer, works: readonly Work[]): void {
+  /** The heads of records whose payload lies elsewhere, as they go on the wire. */
+  async #readHeads(group: readonly Work[], runs: readonly Run[]): Promise<Buffer[]> {
+    const parts: Buffer[] = [];
+    for (const { segment, at, bytes } of runs) {
+      parts.push(await this.#owner.files.read(segment, at, bytes));
+    }
+    const all = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
     let at = 0;
-    for (const work of works) {
-      const problem = recordProblem(run, at, work);
-      if (problem !== null) {
-        this.#owner.bad(work, problem);
-        this.#order.drop(work);
-        throw new Error(`record ${work.seq} cannot be read back: ${problem}`);
-      }
+    return group.map((work) => {
+      const head = all.subarray(at, at + work.bytes);
       at += work.bytes;
-    }
-  }
-
-  async #sendOne(connection: Connection, work: Work): Promise<void> {
-    const { files } = this.#owner;
-    const headLength = work.bytes - (work.isExternal ? 0 : work.payloadBytes);
-    const head = await files.read(work.segment, work.at, headLength);
-    this.#checkHead(head, work);
-    renumber(head, 0, head.length, { payload: null });
-    const prefix = this.#prefix([work], head.length + work.payloadBytes);
-    const chunks: Chunk[] = [{ bytes: Buffer.concat([prefix, head]) }];
-    if (work.payloadBytes === 0) {
-      await connection.roomToSend();
-      await connection.sendChunks(chunks, NEVER);
-      return;
-    }
-    const file = files.borrow(work.payloadSegment);
-    try {
-      const { payloadOffset: offset, payloadBytes: length } = work;
-      chunks.push({ file: file.fd, offset, length });
-      await connection.sendChunks(chunks, NEVER);
-    } finally {
-      file.release();
-    }
+      this.#checkHead(head, work);
+      renumber(head, 0, head.length, { payload: null });
+      return head;
+    });
   }
 
   #checkHead(head: Buffer, work: Work): void {
@@ -298,7 +345,7 @@ export class Link {
     if (typeof decoded !== 'string' && decoded.seq === work.seq) return;
     const problem = typeof decoded === 'string' ? decoded : 'another record lies there';
     this.#owner.bad(work, problem);
-    this.#order.drop(work);
+    this.drop(work);
     throw new Error(`record ${work.seq} cannot be read back: ${problem}`);
   }
 
@@ -312,7 +359,8 @@ export class Link {
     const due =
       nothingMore ||
       this.#sentBytes >= limits.commitEveryBytes ||
-      this.#hurriedSent ||
+      // Nothing that a push waits for is left to send: its commit must not wait for more.
+      (this.#hurriedSent && this.#hurriedWaiting === 0) ||
       nowMs() - this.#lastCommitMs > limits.commitEveryMs;
     if (!due) return;
     this.#committing = true;
@@ -332,7 +380,7 @@ export class Link {
       // The same connection, so the same incarnation, and still ours: only now may they go.
       if (connection !== this.#connection) return;
       this.#order.done(covered);
-      for (const { seq } of covered) this.#hurried.delete(seq);
+      for (const work of covered) this.#hurried.delete(work);
       this.#rate.add(bytes, nowMs());
       this.#owner.released(covered);
     } catch (error) {
@@ -355,7 +403,7 @@ export class Link {
       } catch (error) {
         this.#owner.bad(work, asKangarooError(error).message);
       }
-      this.#order.drop(work);
+      this.drop(work);
     }
   }
 
@@ -388,6 +436,27 @@ export class Link {
     });
     this.#wake = () => {};
   }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+interface Run {
+  readonly segment: number;
+  readonly at: number;
+  bytes: number;
+}
+
+/** Neighbours in the log, in the order of `batch`. */
+function runsOf(batch: readonly Work[]): Run[] {
+  const runs: Run[] = [];
+  for (const { segment, at, bytes } of batch) {
+    const last = runs.at(-1);
+    if (last?.segment === segment && last.at + last.bytes === at) last.bytes += bytes;
+    else runs.push({ segment, at, bytes });
+  }
+  return runs;
 }
 
 /** What is wrong with the record at `at`, by its header and inline payload; null if it is sound. */

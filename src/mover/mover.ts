@@ -127,9 +127,9 @@ export class Mover implements LinkOwner {
         this.#hurry(decodeMessage('HURRY', frame).operations);
         return;
       case MESSAGES.MOVED.type:
-        for (const { seq, segment, offset } of decodeMessage('MOVED', frame).operations) {
+        for (const { seq, segment, at } of decodeMessage('MOVED', frame).operations) {
           const work = this.#work.get(seq);
-          if (work !== undefined) work.moveTo(segment, offset);
+          if (work !== undefined) work.moveTo(segment, at);
         }
         return;
       default:

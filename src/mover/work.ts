@@ -19,6 +19,8 @@ export class Work {
   at: number;
   payloadSegment: number;
   payloadOffset: number;
+  /** On the current connection, and not committed yet. */
+  sent = false;
 
   constructor(row: Message<'WORK'>['operations'][number]) {
     this.seq = row.seq;
@@ -30,7 +32,7 @@ export class Work {
     this.payloadBytes = row.payloadBytes;
     this.bytes = row.bytes;
     this.segment = row.segment;
-    this.at = row.offset;
+    this.at = row.at;
     this.payloadSegment = row.payloadSegment;
     this.payloadOffset = row.payloadOffset;
   }

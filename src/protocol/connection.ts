@@ -333,6 +333,8 @@ export class Connection {
   }
 
   #answer(call: Call, frame: Frame): void {
+    // At once: what follows the WELCOME may be in the same chunk, and of full size.
+    if (frame.type === MESSAGES.WELCOME.type) this.welcome();
     if (frame.type === MESSAGES.ERROR.type) call.reject(decodeError(frame));
     else if (PARTS.has(frame.type)) call.onPart?.(frame);
     else call.resolve(frame);

@@ -50,10 +50,13 @@ export function encodePrefix(
   return prefix;
 }
 
-/** A whole control frame. */
-export function encodeFrame(type: number, callId: number, body: Buffer): Buffer {
-  const bodyCrc = type === PUTS_TYPE ? 0 : crc32c(body);
-  return Buffer.concat([encodePrefix(type, callId, body.length, bodyCrc), body]);
+/** Writes the prefix of a control frame whose body is in place already. */
+export function sealFrame(frame: Buffer, type: number, callId: number): void {
+  const body = frame.subarray(PREFIX_BYTES);
+  frame.writeUInt32LE(body.length, 0);
+  frame.writeUInt32LE(type, 4);
+  frame.writeUInt32LE(callId, 8);
+  frame.writeUInt32LE(crc32c(body), 12);
 }
 
 export class FrameReader {

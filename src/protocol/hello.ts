@@ -10,7 +10,7 @@
  */
 import { type Deadline } from '../base/deadline.ts';
 import { KangarooError } from '../base/errors.ts';
-import { NO_BYTES } from './operation.ts';
+import { NO_BYTES, NO_ID } from './operation.ts';
 import { version } from '../base/version.ts';
 import { type Connection } from './connection.ts';
 import { HELLO_MAGIC, type Message, PROTOCOL_VERSION } from './messages.ts';
@@ -38,7 +38,6 @@ export async function greet(
   };
   const what = `greet ${connection.peer}`;
   const welcome = await connection.ask('HELLO', hello, 'WELCOME', { deadline, what });
-  connection.welcome();
   return welcome;
 }
 
@@ -60,5 +59,9 @@ export function checkHello(hello: Message<'HELLO'>): Role {
   }
   const role = ROLES.find((known) => known === hello.role);
   if (role === undefined) throw new KangarooError('PROTOCOL', `unknown role '${hello.role}'`);
+  // Where senders are told apart it stands for the server's own spool.
+  if (role !== 'mover' && hello.senderId === NO_ID) {
+    throw new KangarooError('PROTOCOL', 'HELLO without a sender id');
+  }
   return role;
 }

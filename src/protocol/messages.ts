@@ -9,7 +9,8 @@
  * that a later release may add fields.
  */
 import { KangarooError } from '../base/errors.ts';
-import { encodeFrame, PUTS_TYPE, type Frame } from './frame.ts';
+import { type Frame, PREFIX_BYTES, PUTS_TYPE, sealFrame } from './frame.ts';
+import { readU64, writeU64 } from './operation.ts';
 
 type Scalar = 'u8' | 'u16' | 'u32' | 'u64' | 'i64' | 'bool' | 'id' | 'text' | 'path' | 'bytes';
 type FieldKind = Scalar | { readonly list: Fields };
@@ -117,7 +118,7 @@ export const MESSAGES = {
           payloadBytes: 'u32',
           bytes: 'u32',
           segment: 'u64',
-          offset: 'u64',
+          at: 'u64',
           payloadSegment: 'u64',
           payloadOffset: 'u64',
         },
@@ -145,7 +146,7 @@ export const MESSAGES = {
   /** Server to mover: an operation was moved to another segment by compaction, or given up. */
   MOVED: {
     type: 24,
-    fields: { operations: { list: { seq: 'u64', segment: 'u64', offset: 'u64' } } },
+    fields: { operations: { list: { seq: 'u64', segment: 'u64', at: 'u64' } } },
   },
   DONE: { type: 25, fields: {} },
   ERROR: { type: 26, fields: { code: 'text', message: 'text', hint: 'text' } },
@@ -202,10 +203,14 @@ export function encodeMessage<N extends MessageName>(
   message: Message<N>,
   callId = 0,
 ): Buffer {
-  const row = MESSAGES[name];
-  const parts: Buffer[] = [];
-  encodeFields(row.fields, message as Record<string, unknown>, parts);
-  return encodeFrame(row.type, callId, Buffer.concat(parts));
+  const { type, fields } = MESSAGES[name];
+  const rows = fieldRows(fields);
+  const bodyBytes = sizeOf(rows, message as Record<string, unknown>);
+  const frame = Buffer.allocUnsafe(PREFIX_BYTES + bodyBytes);
+  const out = { bytes: frame, at: PREFIX_BYTES, what: name };
+  encodeFields(rows, message as Record<string, unknown>, out);
+  sealFrame(frame, type, callId);
+  return frame;
 }
 
 /**
@@ -214,7 +219,7 @@ export function encodeMessage<N extends MessageName>(
  */
 export function decodeMessage<N extends MessageName>(name: N, frame: Frame): Message<N> {
   const cursor = { bytes: frame.body, at: 0, what: name };
-  return decodeFields(MESSAGES[name].fields, cursor) as Message<N>;
+  return decodeFields(fieldRows(MESSAGES[name].fields), cursor) as Message<N>;
 }
 
 interface Cursor {
@@ -223,119 +228,167 @@ interface Cursor {
   readonly what: string;
 }
 
-function encodeFields(fields: Fields, message: Record<string, unknown>, parts: Buffer[]): void {
-  for (const [field, kind] of Object.entries(fields)) {
+/** Bytes that the fields take, so that a message is written into one buffer of its exact size. */
+function sizeOf(fields: FieldRows, message: Record<string, unknown>): number {
+  let bytes = 0;
+  for (const [field, kind] of fields) {
     const value = message[field];
     if (typeof kind === 'object') {
       const rows = value as readonly Record<string, unknown>[];
-      parts.push(u32(rows.length));
-      for (const row of rows) encodeFields(kind.list, row, parts);
+      const row = fieldRows(kind.list);
+      bytes += 4;
+      for (const one of rows) bytes += sizeOf(row, one);
     } else {
-      parts.push(encodeScalar(kind, value));
+      bytes += FIXED_BYTES[kind] ?? variableBytes(kind, value);
+    }
+  }
+  return bytes;
+}
+
+const FIXED_BYTES: Readonly<Partial<Record<Scalar, number>>> = {
+  u8: 1,
+  bool: 1,
+  u16: 2,
+  u32: 4,
+  u64: 8,
+  i64: 8,
+  id: 16,
+};
+
+function variableBytes(kind: Scalar, value: unknown): number {
+  if (kind === 'path') return 2 + (value as string).length;
+  if (kind === 'text') return 4 + Buffer.byteLength(value as string, 'utf8');
+  return 4 + (value as Buffer).length;
+}
+
+type FieldRows = readonly (readonly [string, FieldKind])[];
+const rowsOf = new WeakMap<Fields, FieldRows>();
+
+/** The fields of a row as pairs, made once: Object.entries for each row of a long list is not free. */
+function fieldRows(fields: Fields): FieldRows {
+  let rows = rowsOf.get(fields);
+  if (rows === undefined) {
+    rows = Object.entries(fields);
+    rowsOf.set(fields, rows);
+  }
+  return rows;
+}
+
+function encodeFields(fields: FieldRows, message: Record<string, unknown>, out: Cursor): void {
+  for (const [field, kind] of fields) {
+    const value = message[field];
+    if (typeof kind === 'object') {
+      const list = value as readonly Record<string, unknown>[];
+      const row = fieldRows(kind.list);
+      out.at = out.bytes.writeUInt32LE(list.length, out.at);
+      for (const one of list) encodeFields(row, one, out);
+    } else {
+      encodeScalar(kind, value, out);
     }
   }
 }
 
-function u32(value: number): Buffer {
-  const out = Buffer.allocUnsafe(4);
-  out.writeUInt32LE(value);
-  return out;
-}
-
-function encodeScalar(kind: Scalar, value: unknown): Buffer {
+function encodeScalar(kind: Scalar, value: unknown, out: Cursor): void {
+  const { bytes } = out;
   switch (kind) {
     case 'u8':
-      return Buffer.from([value as number]);
+      out.at = bytes.writeUInt8(value as number, out.at);
+      return;
     case 'bool':
-      return Buffer.from([value === true ? 1 : 0]);
-    case 'u16': {
-      const out = Buffer.allocUnsafe(2);
-      out.writeUInt16LE(value as number);
-      return out;
-    }
+      out.at = bytes.writeUInt8(value === true ? 1 : 0, out.at);
+      return;
+    case 'u16':
+      out.at = bytes.writeUInt16LE(value as number, out.at);
+      return;
     case 'u32':
-      return u32(value as number);
-    case 'u64': {
-      const out = Buffer.allocUnsafe(8);
-      out.writeBigUInt64LE(BigInt(value as number));
-      return out;
-    }
-    case 'i64': {
-      const out = Buffer.allocUnsafe(8);
-      out.writeBigInt64LE(value as bigint);
-      return out;
-    }
+      out.at = bytes.writeUInt32LE(value as number, out.at);
+      return;
+    case 'u64':
+      writeU64(bytes, value as number, out.at);
+      out.at += 8;
+      return;
+    case 'i64':
+      out.at = bytes.writeBigInt64LE(value as bigint, out.at);
+      return;
     case 'id':
-      return Buffer.from(value as string, 'hex');
+      out.at += bytes.write(value as string, out.at, 16, 'hex');
+      return;
     case 'text': {
-      const text = Buffer.from(value as string, 'utf8');
-      return Buffer.concat([u32(text.length), text]);
+      const written = bytes.write(value as string, out.at + 4, 'utf8');
+      bytes.writeUInt32LE(written, out.at);
+      out.at += 4 + written;
+      return;
     }
-    case 'path': {
-      const path = Buffer.from(value as string, 'latin1');
-      const out = Buffer.allocUnsafe(2 + path.length);
-      out.writeUInt16LE(path.length);
-      path.copy(out, 2);
-      return out;
-    }
+    case 'path':
+      bytes.writeUInt16LE((value as string).length, out.at);
+      out.at += 2 + bytes.write(value as string, out.at + 2, 'latin1');
+      return;
     case 'bytes':
-      return Buffer.concat([u32((value as Buffer).length), value as Buffer]);
+      bytes.writeUInt32LE((value as Buffer).length, out.at);
+      out.at += 4 + (value as Buffer).copy(bytes, out.at + 4);
   }
 }
 
-function decodeFields(fields: Fields, cursor: Cursor): Record<string, unknown> {
+function decodeFields(fields: FieldRows, cursor: Cursor): Record<string, unknown> {
   const message: Record<string, unknown> = {};
-  for (const [field, kind] of Object.entries(fields)) {
+  for (const [field, kind] of fields) {
     if (typeof kind !== 'object') {
       message[field] = decodeScalar(kind, cursor);
       continue;
     }
-    const count = advance(cursor, 4).readUInt32LE();
+    const count = cursor.bytes.readUInt32LE(advance(cursor, 4));
     // A row has at least one byte: a count beyond what is left is a lie, told before any is made.
     if (count > cursor.bytes.length - cursor.at) throw tooShort(cursor);
+    const row = fieldRows(kind.list);
     const rows: Record<string, unknown>[] = [];
-    for (let i = 0; i < count; i++) rows.push(decodeFields(kind.list, cursor));
+    for (let i = 0; i < count; i++) rows.push(decodeFields(row, cursor));
     message[field] = rows;
   }
   return message;
 }
 
 function decodeScalar(kind: Scalar, cursor: Cursor): unknown {
+  const { bytes } = cursor;
   switch (kind) {
     case 'u8':
-      return advance(cursor, 1)[0];
+      return bytes[advance(cursor, 1)];
     case 'bool':
-      return advance(cursor, 1)[0] !== 0;
+      return bytes[advance(cursor, 1)] !== 0;
     case 'u16':
-      return advance(cursor, 2).readUInt16LE();
+      return bytes.readUInt16LE(advance(cursor, 2));
     case 'u32':
-      return advance(cursor, 4).readUInt32LE();
+      return bytes.readUInt32LE(advance(cursor, 4));
     case 'u64': {
-      const value = Number(advance(cursor, 8).readBigUInt64LE());
+      const value = readU64(bytes, advance(cursor, 8));
       if (!Number.isSafeInteger(value)) {
         throw new KangarooError('PROTOCOL', `${cursor.what}: number beyond 2^53`);
       }
       return value;
     }
     case 'i64':
-      return advance(cursor, 8).readBigInt64LE();
+      return bytes.readBigInt64LE(advance(cursor, 8));
     case 'id':
-      return advance(cursor, 16).toString('hex');
+      return take(cursor, 16).toString('hex');
     case 'text':
-      return advance(cursor, advance(cursor, 4).readUInt32LE()).toString('utf8');
+      return take(cursor, bytes.readUInt32LE(advance(cursor, 4))).toString('utf8');
     case 'path':
-      return advance(cursor, advance(cursor, 2).readUInt16LE()).toString('latin1');
+      return take(cursor, bytes.readUInt16LE(advance(cursor, 2))).toString('latin1');
     case 'bytes':
-      return advance(cursor, advance(cursor, 4).readUInt32LE());
+      return take(cursor, bytes.readUInt32LE(advance(cursor, 4)));
   }
 }
 
-function advance(cursor: Cursor, bytes: number): Buffer {
-  const end = cursor.at + bytes;
-  if (end > cursor.bytes.length) throw tooShort(cursor);
-  const piece = cursor.bytes.subarray(cursor.at, end);
-  cursor.at = end;
-  return piece;
+/** Steps over `bytes` that must be there and returns where they start. */
+function advance(cursor: Cursor, bytes: number): number {
+  const start = cursor.at;
+  if (start + bytes > cursor.bytes.length) throw tooShort(cursor);
+  cursor.at = start + bytes;
+  return start;
+}
+
+function take(cursor: Cursor, bytes: number): Buffer {
+  const start = advance(cursor, bytes);
+  return cursor.bytes.subarray(start, start + bytes);
 }
 
 function tooShort(cursor: Cursor): KangarooError {

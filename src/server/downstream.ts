@@ -33,17 +33,35 @@ export class Downstream {
   }
 
   /**
-   * Runs `work` with a connection to `address`, again on a new one if it breaks, until the deadline.
+   * A question about names: when the hop turns out to be away it waits `limits.awayLookupMs`, and
+   * while it is known to be away it tries once, so that work goes on through an outage (decision 4).
+   * Otherwise as `with`.
+   */
+  async lookup<T>(
+    address: ServerAddress,
+    deadline: Deadline,
+    work: (connection: Connection) => Promise<T>,
+  ): Promise<T> {
+    return await this.with(address, deadline, work, undefined, limits.awayLookupMs);
+  }
+
+  /**
+   * Runs `work` with a connection to `address`, again on a new one if it breaks, until the deadline,
+   * or until `awayMs` have passed while the hop is away.
    * @throws KangarooError NOT_YET at the deadline, or whatever the server there answers
    */
   async with<T>(
     address: ServerAddress,
-    deadline: Deadline,
+    callDeadline: Deadline,
     work: (connection: Connection) => Promise<T>,
     signal?: AbortSignal,
+    awayMs = Infinity,
   ): Promise<T> {
     const link = this.#link(address);
     const where = formatServerAddress(address);
+    const awayDeadline = Math.min(callDeadline, nowMs() + awayMs);
+    const knownAway = link.awaySinceMs !== null && Number.isFinite(awayMs);
+    let deadline = knownAway ? awayDeadline : callDeadline;
     for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 1_000)) {
       try {
         const connection = await this.#connect(link, deadline);
@@ -55,7 +73,9 @@ export class Downstream {
         if (known.code !== 'DISCONNECTED' && known.code !== 'UNREACHABLE') throw known;
         link.awaySinceMs ??= nowMs();
         link.awayReason = known.message;
-        if (this.#closed || remainingMs(deadline) <= pauseMs || hasPassed(deadline)) {
+        deadline = awayDeadline;
+        const over = remainingMs(deadline) <= pauseMs || hasPassed(deadline);
+        if (this.#closed || knownAway || over) {
           throw new KangarooError('NOT_YET', `${where} is away: ${known.message}`, {
             cause: known,
           });

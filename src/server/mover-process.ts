@@ -30,7 +30,8 @@ export class MoverProcess {
     const { spool, logLevel } = this.#options;
     const child = spawn(process.execPath, [program, spool, logLevel], {
       stdio: ['pipe', 'ignore', 'inherit'],
-      env: process.env,
+      // Bulk sends hold a thread each while they run; Node reads this at its start only.
+      env: { UV_THREADPOOL_SIZE: '16', ...process.env },
     });
     // The pipe is only there to be closed by our death.
     child.stdin?.on('error', () => {});

@@ -14,7 +14,7 @@ import type { Connection } from '../protocol/connection.ts';
 import { decodeMessage, FOUND_KIND, type Message, MESSAGES } from '../protocol/messages.ts';
 import { formatAddress } from '../route/address.ts';
 import type { Entry } from '../spool/entry.ts';
-import type { FileOverlay } from '../spool/extents.ts';
+import { type FileOverlay, sizeOver } from '../spool/extents.ts';
 import type { Spool } from '../spool/spool.ts';
 import type { Known, Sight } from '../spool/view.ts';
 import type { Storage } from './storage.ts';
@@ -62,14 +62,20 @@ export function beneathStorage(storage: Storage): Beneath {
   };
 }
 
-/** The next hop as what is beneath. `withConnection` finds it, and again if the link breaks. */
+type WithConnection = <T>(
+  deadline: Deadline,
+  work: (connection: Connection) => Promise<T>,
+) => Promise<T>;
+
+/**
+ * The next hop as what is beneath. `lookup` and `withConnection` find it, and again if the link
+ * breaks; a lookup does not wait long for a hop that is away.
+ */
 export function beneathHop(
   name: string,
   hops: number,
-  withConnection: <T>(
-    deadline: Deadline,
-    work: (connection: Connection) => Promise<T>,
-  ) => Promise<T>,
+  lookup: WithConnection,
+  withConnection: WithConnection,
 ): Beneath {
   const orNull = async <T>(work: Promise<T>): Promise<T | null> => {
     try {
@@ -82,7 +88,7 @@ export function beneathHop(
   return {
     stat: async (path, deadline) =>
       await orNull(
-        withConnection(deadline, async (connection) => {
+        lookup(deadline, async (connection) => {
           const timeoutMs = toWireMs(deadline);
           return await connection.ask('STAT', { name, path, timeoutMs, hops }, 'FOUND', {
             deadline,
@@ -108,7 +114,7 @@ export function beneathHop(
         }),
       ),
     list: async (path, after, max, deadline) =>
-      await withConnection(deadline, async (connection) => {
+      await lookup(deadline, async (connection) => {
         const request = { name, path, after, max, timeoutMs: toWireMs(deadline), hops };
         const what = formatAddress(name, path);
         return await connection.ask('LIST', request, 'LISTED', { deadline, what });
@@ -138,14 +144,14 @@ export class Reader {
         await this.#settle(sight.settle, deadline);
         continue;
       }
+      // Before the next hop is asked: the overlay changes when something leaves the spool.
+      const size = sizeOf(sight);
       const base =
         sight.beneath === 'natural' && !isSelfContained(sight)
           ? await beneath.stat(path, deadline)
           : null;
       if (base === null && sight.known === 'unknown') throw notFound(name, path);
-      // The sight may have changed while the next hop was asked: its file is not to be used then.
-      if (base !== null && this.#spool.view(name).lookup(path).file !== sight.file) continue;
-      return merge(sight.known, sight, base);
+      return merge(sight, size, base);
     }
   }
 
@@ -170,14 +176,14 @@ export class Reader {
         await this.#settle(sight.settle, deadline);
         continue;
       }
-      const size = sight.file === null ? null : (base: number): number => overlaySize(sight, base);
+      const size = sizeOf(sight);
       const used = plan.flatMap((piece) => (piece.from === 'operation' ? [piece.op as Entry] : []));
       const base = needsBase ? await this.#readBase(plan, path, beneath, deadline) : null;
       if (base === null && sight.known === 'unknown' && needsBase) throw notFound(name, path);
       const bytes = await this.#assemble(plan, offset, length, base);
       // An operation that has left meanwhile may be covered by a newer one that has left as well.
       if (used.some((entry) => entry.released)) continue;
-      const end = size === null ? (base?.end ?? 0) : size(base?.end ?? 0);
+      const end = size(base?.end ?? 0);
       return bytes.subarray(0, Math.max(0, Math.min(length, end - offset)));
     }
   }
@@ -202,6 +208,7 @@ export class Reader {
         continue;
       }
       const asksBase = sight.beneath === 'natural' && !sight.complete;
+      const sizes = new Map([...sight.entries].map(([child, one]) => [child, sizeOf(one)]));
       const page = asksBase ? await this.#listBase(path, after, max, beneath, deadline, sight.known) : NONE;
       const merged = new Map(page.entries.map((entry) => [entry.name, entry]));
       const last = page.more ? (page.entries.at(-1)?.name ?? after) : null;
@@ -211,7 +218,8 @@ export class Reader {
         if (pending.known === 'absent' || (pending.known === 'unknown' && base === null)) {
           merged.delete(child);
         } else {
-          merged.set(child, { name: child, ...merge(pending.known, pending, base) });
+          const size = sizes.get(child) ?? ((baseSize: number) => baseSize);
+          merged.set(child, { name: child, ...merge(pending, size, base) });
         }
       }
       const entries = [...merged.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -272,7 +280,8 @@ export class Reader {
         );
         bytes.copy(out, at);
       } else if (piece.from === 'base' && base !== null) {
-        base.bytes.copy(out, at, piece.start - base.start, piece.end - base.start);
+        // It may end before the piece, or before it begins: the rest is zeros.
+        out.set(base.bytes.subarray(piece.start - base.start, piece.end - base.start), at);
       }
     }
     return out;
@@ -297,9 +306,12 @@ function planOf(sight: Sight, offset: number, length: number): PlanPiece[] {
   return [{ from: 'base', start: offset, end: offset + length }];
 }
 
-function overlaySize(sight: Sight, baseSize: number): number {
-  const size = sight.file?.size(sight.beneath === 'none' ? 0 : baseSize) ?? baseSize;
-  return size;
+/** The file's size over a base of some size, by what is pending now. */
+function sizeOf(sight: Sight): (baseSize: number) => number {
+  const isAlone = sight.beneath === 'none';
+  if (sight.file === null) return (baseSize) => (isAlone ? 0 : baseSize);
+  const rule = sight.file.sizeRule;
+  return (baseSize) => sizeOver(rule, isAlone ? 0 : baseSize);
 }
 
 const KIND_OF = {
@@ -308,16 +320,22 @@ const KIND_OF = {
   directory: FOUND_KIND.directory,
 } as const;
 
-function merge(known: Known, sight: Sight, base: ListedEntry | Facts | null): Facts {
+function merge(
+  sight: Sight,
+  size: (baseSize: number) => number,
+  base: ListedEntry | Facts | null,
+): Facts {
+  const { known } = sight;
   const kind = known === 'unknown' ? (base?.kind ?? FOUND_KIND.file) : KIND_OF[known];
   const isDirectory = kind === FOUND_KIND.directory;
   const baseSize = base !== null && base.kind === FOUND_KIND.file ? base.size : 0;
+  const basePending = base !== null && 'pendingBytes' in base ? base.pendingBytes : 0;
   return {
     kind,
-    size: isDirectory ? (base?.size ?? 0) : overlaySize(sight, baseSize),
+    size: isDirectory ? (base?.size ?? 0) : size(baseSize),
     mode: sight.mode ?? base?.mode ?? (isDirectory ? 0o777 : 0o666),
     mtimeNs: sight.mtimeNs ?? base?.mtimeNs ?? 0n,
-    pendingBytes: sight.pendingBytes + (base !== null && 'pendingBytes' in base ? base.pendingBytes : 0),
+    pendingBytes: sight.pendingBytes + basePending,
   };
 }
 

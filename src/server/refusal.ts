@@ -9,7 +9,7 @@
  * It does not cover the server's own shortages (no descriptor, no memory, an interrupted call):
  * those say nothing about the file, and the operation is simply applied again.
  */
-import { errnoName } from './errno-error.ts';
+import { errnoOf } from '../base/errors.ts';
 
 /** Who can mend it: who sent it, who owns the export directory, who runs the machine. */
 export type Mender = 'sender' | 'owner' | 'administrator';
@@ -106,11 +106,12 @@ const REFUSALS: Readonly<Record<string, Row>> = {
     'something of that name is there already',
     'remove or rename it, then kangaroo retry; or kangaroo discard',
   ),
+  // Tried again by itself: a directory may be on its way in an operation that was overtaken.
   ENOENT: row(
     'sender',
-    false,
+    true,
     'the file or a directory above it does not exist',
-    'make it, then kangaroo retry; or kangaroo discard',
+    'make it, and it goes on by itself; or kangaroo discard',
   ),
   EINVAL: row(
     'sender',
@@ -223,7 +224,7 @@ const SHORTAGES: ReadonlySet<string> = new Set([
 
 /** Is this a shortage of the server itself, which says nothing about the file? */
 export function isShortage(error: unknown): boolean {
-  return SHORTAGES.has(errnoName(error) ?? '');
+  return SHORTAGES.has(errnoOf(error) ?? '');
 }
 
 /**
@@ -231,7 +232,7 @@ export function isShortage(error: unknown): boolean {
  * or no errno at all (a fault of the program, which must not be hidden as a held file).
  */
 export function refusalOf(error: unknown): Refusal | null {
-  const errno = errnoName(error);
+  const errno = errnoOf(error);
   if (errno === null || SHORTAGES.has(errno)) return null;
   return refusal(errno);
 }

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { native } from '../base/addon.ts';
 import type { ServerOptions } from '../base/config.ts';
 import { type Deadline, nowMs, within } from '../base/deadline.ts';
-import { KangarooError } from '../base/errors.ts';
+import { asKangarooError, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import { Connection } from '../protocol/connection.ts';
@@ -21,6 +21,7 @@ import type { ServerAddress } from '../protocol/server-address.ts';
 import { formatAddress } from '../route/address.ts';
 import { RouteTable } from '../route/table.ts';
 import type { Entry } from '../spool/entry.ts';
+import { logName } from '../spool/segment.ts';
 import { Spool } from '../spool/spool.ts';
 import { AllowList } from './allow.ts';
 import { Destination } from './destination.ts';
@@ -130,6 +131,10 @@ export class Server {
 
   /** Everything that the mover is to move. */
   *movable(): Generator<Entry> {
+    if (this.stuck.count === 0) {
+      yield* this.spool.live.values();
+      return;
+    }
     for (const entry of this.spool.live.values()) if (!this.stuck.has(entry)) yield entry;
   }
 
@@ -168,9 +173,12 @@ export class Server {
       throw new KangarooError('NO_ROUTE', `${formatAddress(name, path)}: this server only passes on`);
     }
     const address = this.nextHop(name, hops);
-    return beneathHop(name, hops + 1, async (deadline, work) => {
-      return await this.downstream.with(address, deadline, work);
-    });
+    return beneathHop(
+      name,
+      hops + 1,
+      async (deadline, work) => await this.downstream.lookup(address, deadline, work),
+      async (deadline, work) => await this.downstream.with(address, deadline, work),
+    );
   }
 
   /** Where requests about `name` go. @throws KangarooError LOOP, NO_ROUTE */
@@ -192,6 +200,11 @@ export class Server {
     return link !== undefined && link.reason !== '' ? link.reason : null;
   }
 
+  /** Connections of a sender that have greeted: more than one if it lost the ones before. */
+  sessionsOf(senderId: string): Session[] {
+    return [...this.#sessions].filter((session) => session.senderId === senderId);
+  }
+
   ended(session: Session): void {
     this.#sessions.delete(session);
     if (this.mover === session) this.mover = null;
@@ -199,6 +212,7 @@ export class Server {
 
   /** An entry was given up: it leaves the spool and must not show any more. */
   giveUp(entries: readonly Entry[]): void {
+    for (const entry of entries) entry.givenUp = true;
     this.spool.release(entries);
     for (const name of new Set(entries.map((entry) => entry.name))) this.spool.rebuildView(name);
   }
@@ -305,7 +319,25 @@ export class Server {
     const why = this.#whyNot(entry);
     if (why !== null) return { done: false, reason: why, retriesItself: false };
     if (this.destination === null || entry.name !== this.name) return { done: true };
-    return await this.destination.attempt(entry);
+    try {
+      return await this.destination.attempt(entry);
+    } catch (error) {
+      const known = asKangarooError(error);
+      if (known.code !== 'CORRUPT') throw error;
+      this.quarantine(entry, known.message);
+      return { done: true };
+    }
+  }
+
+  /** A spooled record cannot be read back: told, kept aside, and out of the way of the rest. */
+  quarantine(entry: Entry, problem: string): void {
+    const address = formatAddress(entry.name, entry.path);
+    const where = `${logName(entry.segment)} at ${entry.at}`;
+    this.logger.error({ op: entry.seq, file: address, problem }, 'a spooled record is damaged');
+    this.notices.end(entry, 'discarded');
+    this.notices.quarantined(address, problem, where, entry.bytes);
+    this.spool.putAside(entry, problem);
+    this.giveUp([entry]);
   }
 
   async #finish(entries: readonly Entry[]): Promise<void> {

@@ -54,6 +54,9 @@ export class Session {
   senderId = '';
   readonly grants: Grant[] = [];
   readonly #calls = new Map<number, AbortController>();
+  readonly #end = new AbortController();
+  /** The PUTS that is being handled. */
+  #putting: Promise<unknown> | null = null;
   readonly #greetingTimer: NodeJS.Timeout;
 
   constructor(server: Server, connection: Connection, local: boolean) {
@@ -72,12 +75,26 @@ export class Session {
     return fromWireMs(timeoutMs);
   }
 
+  /** Aborts when the connection is over. */
+  get ended(): AbortSignal {
+    return this.#end.signal;
+  }
+
+  /** @throws KangarooError DISCONNECTED when the connection is over */
+  assertOpen(): void {
+    if (this.connection.isOpen) return;
+    throw new KangarooError('DISCONNECTED', `${this.connection.peer}: the connection was closed`);
+  }
+
+  /** Ends it because its sender is here on a new connection; resolves when it does nothing more. */
+  async giveWay(): Promise<void> {
+    this.connection.close(new KangarooError('DISCONNECTED', 'the sender has connected again'));
+    await this.#putting?.catch(() => {});
+  }
+
   #onFrame(frame: Frame): void | Promise<void> {
-    if (this.role === null) {
-      this.#greet(frame);
-      return undefined;
-    }
-    if (frame.type === PUTS_TYPE) return puts(this, frame);
+    if (this.role === null) return this.#greet(frame);
+    if (frame.type === PUTS_TYPE) return this.#put(puts(this, frame));
     if (frame.type === MESSAGES.COMMIT.type) {
       // Not awaited: blocks that follow are taken while the sync runs. It covers what came before.
       void this.#answer(frame, commit(this, frame));
@@ -96,20 +113,35 @@ export class Session {
     return undefined;
   }
 
-  #greet(frame: Frame): void {
+  #put<T extends Promise<unknown> | void | null>(work: T): T {
+    if (work instanceof Promise) this.#putting = work;
+    return work;
+  }
+
+  #greet(frame: Frame): void | Promise<void> {
     if (frame.type !== MESSAGES.HELLO.type) throw new KangarooError('PROTOCOL', 'HELLO comes first');
     const hello = decodeMessage('HELLO', frame);
     const role = checkHello(hello);
-    const { spool, name } = this.server;
     if (role === 'mover' && !this.local) {
       throw new KangarooError('DENIED', 'a mover must use the Unix socket of its server');
     }
     clearTimeout(this.#greetingTimer);
+    const { senderId } = hello;
+    // One that still works on what came before must not do so beside this one, which sends it again.
+    const before = role === 'mover' ? [] : this.server.sessionsOf(senderId);
+    if (before.length === 0) return this.#welcome(role, senderId, frame.callId);
+    return Promise.all(before.map((session) => session.giveWay())).then(() => {
+      if (this.connection.isOpen) this.#welcome(role, senderId, frame.callId);
+    });
+  }
+
+  #welcome(role: Role, senderId: string, callId: number): void {
+    const { spool, name } = this.server;
     this.role = role;
-    this.senderId = hello.senderId;
+    this.senderId = senderId;
     if (role !== 'mover') {
-      spool.taken.meet(hello.senderId, role === 'client');
-      this.connection.onBulk = (head, fd) => putsInBulk(this, head, fd);
+      spool.taken.meet(senderId, role === 'client');
+      this.connection.onBulk = (head, fd) => this.#put(putsInBulk(this, head, fd));
     }
     this.connection.welcome();
     this.connection.startHeartbeat();
@@ -118,11 +150,11 @@ export class Session {
       serverName: name,
       spoolId: spool.spoolId,
       incarnation: spool.incarnation,
-      takenFloor: spool.taken.floor(hello.senderId),
+      takenFloor: spool.taken.floor(senderId),
       spoolDirectory: this.local && role === 'client' ? spool.directory : '',
       software: `kangaroo ${version}`,
     };
-    this.connection.send('WELCOME', welcome, frame.callId);
+    this.connection.send('WELCOME', welcome, callId);
     if (role === 'mover') subscribe(this);
   }
 
@@ -155,6 +187,7 @@ export class Session {
 
   #onClosed(error: KangarooError | null): void {
     clearTimeout(this.#greetingTimer);
+    this.#end.abort();
     for (const abort of this.#calls.values()) abort.abort();
     giveBackGrants(this);
     this.server.ended(this);

@@ -103,7 +103,7 @@ function destination(server: Server, name: string, counts: Counts, withFiles: bo
           : 'waiting';
   const waits = state === 'waiting' ? (server.waitingReason(name) ?? 'queued') : null;
   const reason = state === 'held' ? heldReason(server, name) : waits;
-  const bytesPerSecond = link?.bytesPerSecond ?? 0;
+  const bytesPerSecond = state === 'sending' ? (link?.bytesPerSecond ?? 0) : 0;
   const eta = bytesPerSecond > 0 ? Math.ceil(counts.queuedBytes / bytesPerSecond) : null;
   const files = [...counts.files.values()];
   for (const file of files) {

@@ -4,8 +4,9 @@
  *
  * The kernel resolves /proc/self/fd/N to the directory that is open there, whatever became of its
  * name, so the walk cannot be led elsewhere. No symbolic link is followed, not even one that stays
- * below: ELOOP. Costs one open for each component; times are kept within a microsecond (before 1970: a
- * millisecond), which is what Node's calls give. Needs /proc. See storage-jail.ts for the promises.
+ * below: ELOOP. Costs one open for each component; times are kept within a microsecond (before
+ * 1970: a millisecond), which is what Node's calls give. Needs /proc. See storage-jail.ts for the
+ * promises.
  */
 import {
   chmodSync,

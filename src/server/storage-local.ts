@@ -282,8 +282,8 @@ export class LocalStorage implements Storage {
   }
 
   /**
-   * Truncate, then the payload. Where the result is the same, in the other order: a full disk then
-   * leaves the old bytes, and ext4 need not write a file out because it was once emptied.
+   * Truncate, then the payload; where the result is the same, in the other order. ext4 writes a
+   * file that was once empty out when it is closed, which makes overwriting many small files slow.
    */
   #rewrite(file: OpenFile, op: Operation, payload: Buffer): void {
     const isTruncated = (op.flags & FLAGS.TRUNCATE) !== 0;
@@ -392,6 +392,7 @@ export class LocalStorage implements Storage {
     for (const dev of devices) this.#unsynced.unsettle(dev);
     // Their descriptors have told the error and would not tell it again.
     this.#files.dropWhere((file) => devices.has(file.held.dev));
+    this.#directories.forget();
     const named = faults.flatMap((fault) => fault.paths ?? []);
     const failed = faults.some((fault) => fault.paths === null) ? null : named;
     throw Object.assign(first.error as SyncFailure, { failed });

@@ -1,9 +1,9 @@
 /**
  * The contract of a destination's storage: what a server needs to deliver operations, and no more.
  *
- * An implementation takes operations one by one, in the order they are to take effect, and says with
- * `sync` when they are on stable storage. It knows nothing of spools, senders or networks. Paths
- * are operation.ts's: bytes as latin1, relative, never absolute and without '..'; one that breaks
+ * An implementation takes operations one by one, in the order they are to take effect, and `sync`
+ * says when they are on stable storage. It knows nothing of spools, senders or networks. Paths are
+ * operation.ts's: bytes as latin1, relative, never absolute and without '..'; one that breaks
  * this is refused with EINVAL, so that a slip elsewhere is no way out of the export directory.
  * Errors are errno errors (`code` 'ENOSPC'); refusal.ts says which of them are refusals.
  *
@@ -54,8 +54,8 @@ export interface SyncFailure extends NodeJS.ErrnoException {
 export interface Storage {
   /**
    * Does what a write, mkdir, rename or remove says, as far as the page cache. Returns when it is
-   * done completely, or throws; then a part may have been done, nothing may be acknowledged, and the
-   * same operation may be applied again. Synchronous, so that operations keep their order.
+   * done completely, or throws; then a part may have been done, nothing may be acknowledged, and
+   * the same operation may be applied again. Synchronous, so that operations keep their order.
    *
    * Applying an operation twice leaves what applying it once leaves: bytes go to absolute offsets,
    * a directory that exists is made, a name that is absent is removed. Only a rename whose source
@@ -63,11 +63,11 @@ export interface Storage {
    *
    * - A write goes through its steps in order: create, truncate, payload, mode, times. Without
    *   CREATE an absent file is ENOENT. A new file gets 0666 less the umask unless MODE says more.
-   * - MODE sets the nine permission bits alone. Set-user-ID, set-group-ID and sticky are never given
-   *   to anything on a sender's word, and a file loses the first two when it is written; a directory
-   *   keeps what its owner gave it.
-   * - Mode and times of a directory can be written; its payload is EISDIR. Pipes, sockets and devices
-   *   are refused with EINVAL or ENXIO, and opening them never waits.
+   * - MODE sets the nine permission bits alone. Set-user-ID, set-group-ID and sticky are never
+   *   given to anything on a sender's word, and a file loses the first two when it is written; a
+   *   directory keeps what its owner gave it.
+   * - Mode and times of a directory can be written; its payload is EISDIR. Pipes, sockets and
+   *   devices are refused with EINVAL or ENXIO, and opening them never waits.
    * - PARENTS makes missing directories above the path (of a rename: above the new path).
    * - A rename replaces a file, or an empty directory by a directory, as rename(2).
    * - A remove of a directory needs DIRECTORY (EISDIR without it) and an empty one (ENOTEMPTY).
@@ -75,8 +75,8 @@ export interface Storage {
   apply(op: Operation, payload: Buffer | null): void;
 
   /**
-   * For a writer that puts the bytes itself: the open file of `op.path`, created, truncated and with
-   * its parents as `op` says. The descriptor stays valid until `release`, `apply` or another
+   * For a writer that puts the bytes itself: the open file of `op.path`, created, truncated and
+   * with its parents as `op` says. The descriptor stays valid until `release`, `apply` or another
    * `openForBulk` of the same path; it must not be closed by the caller.
    */
   openForBulk(op: Operation): { readonly fd: number };
@@ -105,9 +105,9 @@ export interface Storage {
   /**
    * Resolves when everything applied before the call is on stable storage: bytes, sizes, modes,
    * times, and the entries of the directories that changed. Calls may overlap; each waits for what
-   * it promises. When it rejects (SyncFailure), everything applied since the last sync that resolved
-   * is in doubt, and the caller applies it again before it believes another sync: after a failed
-   * fsync the kernel forgets that the pages were dirty, so asking again would say "good".
+   * it promises. When it rejects (SyncFailure), everything applied since the last sync that
+   * resolved is in doubt, and the caller applies it again before it believes another sync: after a
+   * failed fsync the kernel forgets that the pages were dirty, so asking again would say "good".
    */
   sync(): Promise<void>;
 

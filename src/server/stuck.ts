@@ -28,6 +28,8 @@ export class Stuck {
   /** Called with what has been done; it is durable where it belongs when this resolves. */
   readonly #finish: (entries: readonly Entry[]) => Promise<void>;
   #working: Promise<void> | null = null;
+  /** Something went wrong that says nothing about the operations. */
+  #interrupted = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: {
@@ -44,6 +46,7 @@ export class Stuck {
 
   start(): void {
     this.#timer = setInterval(() => {
+      if (this.#interrupted) void this.work();
       if (this.#retriesItself.size === 0) return;
       void this.#retry((entry) => this.#retriesItself.has(entry.seq));
     }, limits.heldRetryEveryMs);
@@ -115,6 +118,18 @@ export class Stuck {
   }
 
   async #workOff(): Promise<void> {
+    this.#interrupted = false;
+    try {
+      await this.#tryAll();
+    } catch (error) {
+      // Out of descriptors, or not known to be durable: all is tried again, in order.
+      this.#logger.error({ err: error }, 'trying held operations');
+      this.#order.rollback();
+      this.#interrupted = true;
+    }
+  }
+
+  async #tryAll(): Promise<void> {
     const done: Entry[] = [];
     for (let entry = this.#order.next(); entry !== null; entry = this.#order.next()) {
       const attempt = await this.#attempt(entry);
@@ -129,14 +144,8 @@ export class Stuck {
       this.#logger.warn({ file: `${name}/${path}`, errno: attempt.reason.errno }, 'held');
     }
     if (done.length === 0) return;
-    try {
-      await this.#finish(done);
-      this.#order.done(done);
-      for (const entry of done) this.#notices.end(entry, 'mended');
-    } catch (error) {
-      // Not known to be durable: everything is tried again, in order.
-      this.#logger.error({ err: error }, 'finishing held operations');
-      this.#order.rollback();
-    }
+    await this.#finish(done);
+    this.#order.done(done);
+    for (const entry of done) this.#notices.end(entry, 'mended');
   }
 }

@@ -69,7 +69,10 @@ export class TurnDirectories {
     }
   }
 
-  /** From the deepest directory that exists down to `path`: two descriptors however deep. */
+  /**
+   * From the deepest directory that exists down to `path`: two descriptors however deep. The last
+   * one is noted as changed by the operation that puts something into it.
+   */
   #make(path: string): Held {
     const names = path.split('/');
     const { held: deepest, depth } = this.#deepest(names);
@@ -83,7 +86,6 @@ export class TurnDirectories {
         abovePath = abovePath === '' ? name : `${abovePath}/${name}`;
         above.release();
         above = new Held(fd, this.#jail.stat(fd));
-        this.#unsynced.directory(above, abovePath);
       } catch (error) {
         above.release();
         throw error;

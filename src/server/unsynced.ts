@@ -7,8 +7,10 @@
  * was killed may have left names and bytes in the page cache which this one is told are done.
  *
  * Every descriptor was opened before the change it stands for, so that a write error since then is
- * reported to it (fsync(2), Linux 4.13; for syncfs 5.8). It follows renames by itself. A round takes
- * all there is and leaves the list empty; when it fails, its descriptors are never asked again.
+ * reported to it (fsync(2), Linux 4.13; for syncfs 5.8). It follows renames by itself. A round
+ * takes all there is and leaves the list empty; when it fails, its descriptors are not asked again.
+ * A syncfs also fails for a write error of somebody else on that file system, and waits for their
+ * bytes: what is applied again then was good already.
  */
 import { fdatasync, fsync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -57,11 +59,6 @@ export class Unsynced {
 
   constructor(syncFs: (fd: number) => Promise<void>) {
     this.#syncFs = syncFs;
-  }
-
-  /** Will the next sync of that file system be a syncfs, so that no descriptor need be kept? */
-  coversAll(dev: bigint): boolean {
-    return this.#devices.get(dev)?.everything === true;
   }
 
   /**

@@ -72,25 +72,12 @@ export function sendWork(session: Session, entries: readonly Entry[]): void {
 }
 
 function sendBatch(session: Session, entries: readonly Entry[]): void {
-  const operations = entries.map((entry) => ({
-    seq: entry.seq,
-    kind: entry.kind,
-    flags: entry.flags,
-    name: entry.name,
-    path: entry.path,
-    path2: entry.path2,
-    payloadBytes: entry.payloadBytes,
-    bytes: entry.bytes,
-    segment: entry.segment,
-    offset: entry.at,
-    payloadSegment: entry.payloadSegment,
-    payloadOffset: entry.payloadOffset,
-  }));
-  session.connection.send('WORK', { operations });
+  // An entry has the fields of a row; only the place of the record goes by another name.
+  session.connection.send('WORK', { operations: entries });
 }
 
 function sendMoved(session: Session, entries: readonly Entry[]): void {
-  const operations = entries.map(({ seq, segment, at }) => ({ seq, segment, offset: at }));
+  const operations = entries.map(({ seq, segment, at }) => ({ seq, segment, at }));
   session.connection.send('MOVED', { operations });
 }
 
@@ -117,7 +104,7 @@ export function moverFrame(session: Session, frame: Frame): void {
       return;
     }
     case MESSAGES.BAD.type:
-      putAside(session, decodeMessage('BAD', frame));
+      void putAside(session, decodeMessage('BAD', frame));
       return;
     case MESSAGES.SUBSCRIBE.type:
       return;
@@ -138,13 +125,20 @@ function release(session: Session, { operations }: Message<'RELEASE'>): void {
   session.server.spool.release(entries);
 }
 
-/** Records that the mover cannot read back: reported, kept aside, and out of the way of the rest. */
-function putAside(session: Session, { operations }: Message<'BAD'>): void {
+/**
+ * Records that the mover cannot read back. What this server can read itself, at the place where it
+ * is now, goes out as work again; the rest is reported, kept aside, and out of the way.
+ */
+async function putAside(session: Session, { operations }: Message<'BAD'>): Promise<void> {
   const { server } = session;
   const entries: Entry[] = [];
   for (const { seq, problem } of operations) {
     const entry = server.spool.live.get(seq);
     if (entry === undefined) continue;
+    if (await server.spool.isSound(entry)) {
+      sendWork(session, [entry]);
+      continue;
+    }
     const address = formatAddress(entry.name, entry.path);
     const where = `${logName(entry.segment)} at ${entry.at}`;
     server.notices.quarantined(address, problem, where, entry.bytes);

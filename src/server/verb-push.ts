@@ -82,6 +82,16 @@ function assertNothingHeld(push: Push): void {
   });
 }
 
+/** What was found damaged while the push waited for it has left, but not arrived. */
+function assertNoneGivenUp(server: Server, entries: Iterable<Entry>): void {
+  for (const entry of entries) {
+    if (!entry.givenUp) continue;
+    const { name, path } = entry;
+    const what = `${formatTarget({ name, path })}: given up at server ${server.name}`;
+    throw new KangarooError('CORRUPT', what, { hint: 'kangaroo messages tells why; put it again' });
+  }
+}
+
 async function pushWaiting(push: Push): Promise<void> {
   const { server } = push;
   const pending = new Map<number, Entry>();
@@ -97,6 +107,7 @@ async function pushWaiting(push: Push): Promise<void> {
   }, limits.progressEveryMs);
   try {
     await server.untilReleased(seqs, push.deadline, 'push', push.signal);
+    assertNoneGivenUp(server, pending.values());
   } catch (error) {
     const known = asKangarooError(error);
     if (known.code !== 'NOT_YET') throw known;

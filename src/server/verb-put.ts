@@ -23,13 +23,16 @@ import {
 } from '../protocol/operation.ts';
 import type { Extent } from '../spool/data.ts';
 import type { Incoming } from '../spool/spool.ts';
+import type { Reason } from './notices.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 
 const writeFile = promisify(write);
 
 /** Handed to the addon at a time by one connection, so that others get its threads as well. */
-const BURST_BLOCKS_MAX = 8;
+const BURST_BLOCKS_MAX = 32;
+/** As many as that into the spool, where room has to be reserved for them. */
+const SPOOLED_BLOCKS_MAX = 8;
 /** While a full disk is waited for without a sign of room. */
 const RETRY_MS = 200;
 
@@ -90,29 +93,36 @@ function isRepeat(session: Session, head: RecordHeader): boolean {
   return session.server.spool.taken.has(session.senderId, head.seq);
 }
 
-/** Takes fresh records in order; resolves when all of them are taken. */
+/**
+ * Takes fresh records in order; resolves when all of them are taken. After every wait it looks
+ * whether the session has ended meanwhile: its sender may send the same again on a new one, and
+ * what is behind it, so that to go on would put the older bytes over the newer ones.
+ */
 async function take(session: Session, records: readonly Incoming[]): Promise<void> {
   const { server } = session;
   let from = 0;
   while (from < records.length) {
     const first = records[from] as Incoming;
     if (server.isDestinationOf(first.head) && !server.stuck.inTheWay(first.head)) {
-      await apply(server, first);
+      await apply(session, first);
       from += 1;
       continue;
     }
     const isOwn = server.isDestinationOf(first.head);
+    // What came before it and was applied at once must not come again behind it.
+    if (isOwn) await server.destination?.sync();
     let to = from + 1;
     // Neighbours that take the same way go into the log with one write.
     while (to < records.length && !isOwn && !server.isDestinationOf((records[to] as Incoming).head)) {
       to += 1;
     }
-    await appendWhenRoom(server, records.slice(from, to));
+    await appendWhenRoom(session, records.slice(from, to));
     from = to;
   }
 }
 
-async function apply(server: Server, incoming: Incoming): Promise<void> {
+async function apply(session: Session, incoming: Incoming): Promise<void> {
+  const { server } = session;
   const { head } = incoming;
   const payload =
     incoming.place !== null
@@ -124,31 +134,50 @@ async function apply(server: Server, incoming: Incoming): Promise<void> {
     throw new KangarooError('CORRUPT', `record ${head.seq}: payload checksum`);
   }
   for (;;) {
+    if (server.destination?.mustSettle(head) === true) await server.destination.settle(head);
+    session.assertOpen();
+    let reason: Reason | null;
     try {
-      const reason = server.destination?.apply(incoming, payload) ?? null;
-      // Refused: kept here until it can be applied.
-      if (reason !== null) await appendWhenRoom(server, [incoming]);
-      return;
+      reason = server.destination?.apply(incoming, payload) ?? null;
     } catch (error) {
       if (errnoOf(error) === null) throw error;
       // Out of descriptors or memory: nothing that the sender could mend.
       server.logger.warn({ err: error }, 'short of resources, trying again');
-      await sleep(RETRY_MS);
+      await sleep(RETRY_MS, session.ended);
+      continue;
     }
+    if (reason === null) return;
+    // Refused: kept here until it can be applied, behind what was applied before it.
+    await server.destination?.sync();
+    await appendWhenRoom(session, [incoming]);
+    return;
   }
 }
 
-/** Appends to the spool, waiting for room as long as it takes. */
-async function appendWhenRoom(server: Server, records: readonly Incoming[]): Promise<void> {
+/** Appends to the spool, waiting for room as long as it takes, or until the session ends. */
+async function appendWhenRoom(session: Session, records: readonly Incoming[]): Promise<void> {
+  const { spool } = session.server;
+  const extents: Extent[] = [];
+  let taken = false;
+  try {
+    const placed = await placeLargePayloads(session, records, extents);
+    await append(session, placed);
+    taken = true;
+  } finally {
+    for (const extent of extents) spool.data.giveBack(extent, taken ? extent.bytes : 0);
+  }
+}
+
+async function append(session: Session, records: readonly Incoming[]): Promise<void> {
+  const { server } = session;
   const { spool: target } = server;
-  const { placed, extents } = await placeLargePayloads(server, records);
   let bytes = 0;
-  for (const record of placed) bytes += record.bytes.length;
+  for (const record of records) bytes += record.bytes.length;
   for (;;) {
-    if (!target.hasRoom(bytes)) await target.room(bytes, NEVER);
+    if (!target.hasRoom(bytes)) await target.room(bytes, NEVER, session.ended);
+    session.assertOpen();
     try {
-      server.appended(target.append(placed));
-      for (const extent of extents) target.data.giveBack(extent, extent.bytes);
+      server.appended(target.append(records));
       return;
     } catch (error) {
       const errno = errnoOf(error);
@@ -156,28 +185,31 @@ async function appendWhenRoom(server: Server, records: readonly Incoming[]): Pro
         throw errno === null ? error : target.fail(error);
       }
       target.noteDiskFull();
-      await target.room(bytes, deadlineIn(RETRY_MS)).catch(() => {});
+      await target.room(bytes, deadlineIn(RETRY_MS), session.ended).catch(() => {});
     }
   }
 }
 
-/** Payloads too large for the log go to a data segment (the way without the addon). */
+/**
+ * Payloads too large for the log go to a data segment (the way without the addon). The room that
+ * they got is added to `extents`.
+ */
 async function placeLargePayloads(
-  server: Server,
+  session: Session,
   records: readonly Incoming[],
-): Promise<{ readonly placed: readonly Incoming[]; readonly extents: readonly Extent[] }> {
+  extents: Extent[],
+): Promise<readonly Incoming[]> {
   const isLarge = ({ head, place }: Incoming): boolean =>
     place === null && head.payloadBytes > limits.inlinePayloadBytesMax;
-  if (!records.some(isLarge)) return { placed: records, extents: [] };
+  if (!records.some(isLarge)) return records;
   const placed: Incoming[] = [];
-  const extents: Extent[] = [];
   for (const record of records) {
     if (!isLarge(record)) {
       placed.push(record);
       continue;
     }
     const at = headBytes(record.head);
-    const extent = await writePayload(server, record.bytes.subarray(at));
+    const extent = await writePayload(session, record.bytes.subarray(at));
     extents.push(extent);
     placed.push({
       ...record,
@@ -185,13 +217,13 @@ async function placeLargePayloads(
       place: [extent.segment, extent.offset],
     });
   }
-  return { placed, extents };
+  return placed;
 }
 
-async function writePayload(server: Server, payload: Buffer): Promise<Extent> {
-  const { spool } = server;
+async function writePayload(session: Session, payload: Buffer): Promise<Extent> {
+  const { spool } = session.server;
   for (;;) {
-    await spool.room(payload.length, NEVER);
+    await spool.room(payload.length, NEVER, session.ended);
     const extent = spool.reserve(payload.length);
     try {
       await writeAt(spool.data.fd(extent.segment) as number, payload, extent.offset);
@@ -201,7 +233,7 @@ async function writePayload(server: Server, payload: Buffer): Promise<Extent> {
       const errno = errnoOf(error);
       if (errno !== 'ENOSPC' && errno !== 'EDQUOT') throw spool.fail(error);
       spool.noteDiskFull();
-      await sleep(RETRY_MS);
+      await sleep(RETRY_MS, session.ended);
     }
   }
 }
@@ -259,7 +291,10 @@ async function applyInBulk(
   const { destination } = session.server;
   if (native === null || destination === null) return bytes;
   let file: { readonly fd: number };
+  if (destination.mustSettle(first)) await destination.settle(first);
+  session.assertOpen();
   try {
+    destination.beginBulk(first);
     file = destination.storage.openForBulk({ ...first, payloadBytes: 0 });
   } catch {
     // It is refused: the normal way finds that again and holds it.
@@ -288,9 +323,10 @@ async function spoolInBulk(
 ): Promise<Buffer> {
   const { server } = session;
   const { spool: target } = server;
-  const wanted = BURST_BLOCKS_MAX * limits.payloadBytesMax;
+  const wanted = SPOOLED_BLOCKS_MAX * limits.payloadBytesMax;
   const room = Math.min(wanted, Math.max(limits.payloadBytesMax, target.limitBytes / 16));
-  await target.room(room, NEVER);
+  await target.room(room, NEVER, session.ended);
+  session.assertOpen();
   if (native === null) return bytes;
   let extent: Extent;
   try {
@@ -320,7 +356,7 @@ async function spoolInBulk(
         place: [extent.segment, place],
       };
     });
-    if (records.length > 0) await appendWhenRoom(server, records);
+    if (records.length > 0) await appendWhenRoom(session, records);
     return afterBurst(session, burst.leftover, burst.stop);
   } finally {
     target.data.giveBack(extent, used);

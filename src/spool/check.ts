@@ -15,7 +15,15 @@ import type { RangeSet } from '../base/ranges.ts';
 import { FLAGS, type RecordHeader } from '../protocol/operation.ts';
 import { formatAddress } from '../route/address.ts';
 import { SpoolIndex } from './index.ts';
-import { dataName, decodeLogHeader, logName, parseSegmentName, walkLog } from './segment.ts';
+import {
+  dataName,
+  decodeLogHeader,
+  isForeign,
+  LOG_HEADER_BYTES,
+  logName,
+  parseSegmentName,
+  walkLog,
+} from './segment.ts';
 
 export interface CheckFinding {
   readonly segment: string;
@@ -98,11 +106,12 @@ class Check {
     }
     const header = decodeLogHeader(bytes);
     if (typeof header === 'string') {
-      this.#problem(segment, 0, bytes.length, header);
-      return;
+      this.#problem(segment, 0, Math.min(bytes.length, LOG_HEADER_BYTES), header);
+      if (bytes.length < LOG_HEADER_BYTES || isForeign(header)) return;
     }
     const released = this.#released.get(number);
-    for (const found of walkLog(bytes)) {
+    const floor = typeof header === 'string' ? 0 : header.floor;
+    for (const found of walkLog(bytes, floor)) {
       if (found.what === 'mark') continue;
       if (found.what === 'damage') {
         if (isNewest && found.toEnd) continue;

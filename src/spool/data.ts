@@ -31,8 +31,10 @@ class DataSegment {
   liveBytes = 0;
   heldExtents = 0;
   dirty = false;
-  /** Released ranges that still occupy the disk. */
-  dead: { start: number; end: number }[] = [];
+  /** A sync is at its descriptor. */
+  syncing = 0;
+  /** Released ranges that still occupy the disk, each with the flush that makes it known. */
+  dead: { start: number; end: number; readonly flush: number }[] = [];
 
   constructor(number: number, fd: number) {
     this.number = number;
@@ -46,6 +48,8 @@ export class DataSegments {
   readonly #nextNumber: () => number;
   readonly #segments = new Map<number, DataSegment>();
   #current: DataSegment | null = null;
+  #flush = 1;
+  #flushed = 0;
 
   constructor(directory: string, segmentBytes: number, nextNumber: () => number) {
     this.#directory = directory;
@@ -111,8 +115,18 @@ export class DataSegments {
     if (segment === undefined) return;
     segment.liveBytes -= bytes;
     const last = segment.dead.at(-1);
-    if (last?.end === offset) last.end = offset + bytes;
-    else segment.dead.push({ start: offset, end: offset + bytes });
+    if (last?.end === offset && last.flush === this.#flush) last.end = offset + bytes;
+    else segment.dead.push({ start: offset, end: offset + bytes, flush: this.#flush });
+  }
+
+  /** A flush of the index begins: it will say all that was released before. Returns its number. */
+  beginFlush(): number {
+    return this.#flush++;
+  }
+
+  /** It is durable: what was released before it may be punched. */
+  endFlush(flush: number): void {
+    this.#flushed = flush;
   }
 
   get isDirty(): boolean {
@@ -129,17 +143,23 @@ export class DataSegments {
   /** Makes the payload of every operation added before the call durable. */
   async sync(): Promise<void> {
     const dirty = [...this.#segments.values()].filter((segment) => segment.dirty);
-    for (const segment of dirty) segment.dirty = false;
-    await Promise.all(dirty.map((segment) => syncData(segment.fd)));
+    await Promise.all(
+      dirty.map(async (segment) => {
+        segment.dirty = false;
+        segment.syncing += 1;
+        await syncData(segment.fd);
+        segment.syncing -= 1;
+      }),
+    );
   }
 
   /** Segments that nothing needs any more. Their removal must wait for a flush of the index. */
   dead(): number[] {
     const numbers: number[] = [];
     for (const segment of this.#segments.values()) {
-      if (segment.liveBytes === 0 && segment.heldExtents === 0 && segment.end > 0) {
-        numbers.push(segment.number);
-      }
+      if (segment.liveBytes > 0 || segment.heldExtents > 0) continue;
+      // The current one, if nothing of it was used, is as good as a new one.
+      if (segment !== this.#current || segment.end > 0) numbers.push(segment.number);
     }
     return numbers;
   }
@@ -148,6 +168,7 @@ export class DataSegments {
   remove(number: number): boolean {
     const segment = this.#segments.get(number);
     if (segment === undefined || segment.liveBytes > 0 || segment.heldExtents > 0) return false;
+    if (segment.syncing > 0) return false;
     if (segment === this.#current) this.#current = null;
     this.#segments.delete(number);
     closeSync(segment.fd);
@@ -158,9 +179,11 @@ export class DataSegments {
   punchDead(minBytes: number): void {
     if (native === null) return;
     for (const segment of this.#segments.values()) {
-      const deadBytes = segment.dead.reduce((sum, { start, end }) => sum + end - start, 0);
+      // What a kill would bring back must still have its bytes.
+      const dead = segment.dead.filter(({ flush }) => flush <= this.#flushed);
+      const deadBytes = dead.reduce((sum, { start, end }) => sum + end - start, 0);
       if (deadBytes < minBytes || segment.liveBytes === 0) continue;
-      for (const { start, end } of segment.dead) {
+      for (const { start, end } of dead) {
         try {
           native.fallocate(segment.fd, PUNCH_KEEPING_SIZE, start, end - start);
           segment.occupiedBytes -= end - start;
@@ -168,7 +191,7 @@ export class DataSegments {
           // A file system that cannot punch keeps the bytes until the whole segment goes.
         }
       }
-      segment.dead = [];
+      segment.dead = segment.dead.filter(({ flush }) => flush > this.#flushed);
     }
   }
 

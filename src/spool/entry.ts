@@ -21,6 +21,7 @@ export class Entry {
   readonly originId: string;
   readonly hops: number;
   readonly payloadBytes: number;
+  readonly payloadCrc: number;
   /** Bytes of the record in the log segment. */
   readonly bytes: number;
   readonly arrivedMs: number;
@@ -29,6 +30,8 @@ export class Entry {
   segment: number;
   at: number;
   released = false;
+  /** It left without having arrived. */
+  givenUp = false;
 
   constructor(head: RecordHeader, segment: number, at: number, arrivedMs: number) {
     const external = (head.flags & FLAGS.EXTERNAL) !== 0;
@@ -46,6 +49,7 @@ export class Entry {
     this.originId = intern(head.originId);
     this.hops = head.hops;
     this.payloadBytes = head.payloadBytes;
+    this.payloadCrc = head.payloadCrc;
     this.bytes = headLength + (external ? 0 : head.payloadBytes);
     this.arrivedMs = arrivedMs;
     this.payloadSegment = external ? head.payloadSegment : segment;

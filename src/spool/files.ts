@@ -2,12 +2,13 @@
  * The segment files of a spool by number: one place that opens, reads and closes them.
  *
  * A bounded number is open at a time. A file that is being read stays open until the reads end, so
- * an unlink in the meantime takes nothing away from a reader. Short reads are CORRUPT, not short.
+ * an unlink in the meantime takes nothing away from a reader. What can never be read is CORRUPT: a
+ * file that is gone or too short, a bad place of the disk. A shortage of descriptors is not.
  */
-import { close, constants, openSync, closeSync, read } from 'node:fs';
+import { close, closeSync, constants, fstatSync, openSync, read } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { KangarooError } from '../base/errors.ts';
+import { errnoOf, KangarooError } from '../base/errors.ts';
 import { dataName, logName } from './segment.ts';
 
 const readFile = promisify(read);
@@ -33,7 +34,7 @@ export class SegmentFiles {
     return join(this.directory, this.#isData(number) ? dataName(number) : logName(number));
   }
 
-  /** @throws KangarooError CORRUPT when the segment is shorter or gone */
+  /** @throws KangarooError CORRUPT when it cannot be read, errno errors of a shortage */
   async read(number: number, offset: number, length: number): Promise<Buffer> {
     const file = this.#use(number);
     try {
@@ -48,6 +49,8 @@ export class SegmentFiles {
         done += bytesRead;
       }
       return bytes;
+    } catch (error) {
+      throw this.#unreadable(number, error);
     } finally {
       this.#release(file);
     }
@@ -66,6 +69,13 @@ export class SegmentFiles {
     this.#open.delete(number);
     file.dropped = true;
     if (file.users === 0) close(file.fd, () => {});
+  }
+
+  /** Closes what is open of files that somebody else has removed, so that the disk gets them back. */
+  dropRemoved(): void {
+    for (const [number, { fd, users }] of this.#open) {
+      if (users === 0 && fstatSync(fd).nlink === 0) this.drop(number);
+    }
   }
 
   closeAll(): void {
@@ -90,10 +100,16 @@ export class SegmentFiles {
     try {
       return openSync(this.path(number), constants.O_RDONLY);
     } catch (error) {
-      throw new KangarooError('CORRUPT', `${this.path(number)}: ${(error as Error).message}`, {
-        cause: error,
-      });
+      throw this.#unreadable(number, error);
     }
+  }
+
+  /** A missing file or a bad place of the disk stays so; any other error passes. */
+  #unreadable(number: number, error: unknown): unknown {
+    const errno = errnoOf(error);
+    if (errno !== 'ENOENT' && errno !== 'EIO') return error;
+    const text = `${this.path(number)}: ${(error as Error).message}`;
+    return new KangarooError('CORRUPT', text, { cause: error });
   }
 
   #closeOldestIdle(): void {

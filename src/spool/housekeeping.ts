@@ -15,12 +15,12 @@ import { existsSync, unlinkSync, writeFileSync } from 'node:fs';
 import { readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { nowMs } from '../base/deadline.ts';
-import { RangeSet } from '../base/ranges.ts';
+import type { RangeSet } from '../base/ranges.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
 import type { Entry } from './entry.ts';
 import type { Log, LogSegment } from './log.ts';
-import { packHeads } from './recover.ts';
+import { packHeads, syncDirectory } from './recover.ts';
 import { diskFreeBytes } from './room.ts';
 import type { Spool } from './spool.ts';
 
@@ -38,7 +38,7 @@ interface Parts {
   readonly segments: Map<number, LogSegment>;
   readonly log: Log;
   readonly logger: Logger;
-  readonly roll: () => void;
+  readonly roll: (floor?: number) => void;
 }
 
 export class Housekeeping {
@@ -89,8 +89,10 @@ export class Housekeeping {
         this.#lastSyncMs = nowMs();
         await spool.sync();
       }
-      this.#retireCurrent();
+      // First what frees room: everything else needs some.
       await this.flush();
+      this.#markIdle();
+      this.#retireCurrent();
       await this.#compactOne();
       spool.data.punchDead(PUNCH_BYTES_MIN);
       this.#keepHeadroom();
@@ -103,6 +105,7 @@ export class Housekeeping {
   /** Makes the index say what is so, then removes the files that it no longer needs. */
   async flush(): Promise<void> {
     const { spool, segments, log } = this.#parts;
+    const dataFlush = spool.data.beginFlush();
     const deadLogs = [...segments.values()].filter((s) => s !== log.current && s.liveCount === 0);
     const deadData = spool.data.dead();
     const sealed = await this.#sealable();
@@ -111,13 +114,20 @@ export class Housekeeping {
     for (const segment of segments.values()) {
       if (!segment.releasedDirty) continue;
       dirty.push(segment);
-      released.set(segment.number, releasedOf(segment));
+      released.set(segment.number, segment.released);
     }
     const lowWater = this.#lowWater();
     // Their records go, so the index has to remember from now on what came in them.
     for (const segment of deadLogs) spool.taken.promote(segment.taken);
+    // Of these only the live heads are kept.
+    for (const number of sealed.keys()) {
+      const taken = segments.get(number)?.taken;
+      if (taken !== undefined) spool.taken.promote(taken);
+    }
     const takenChanges = spool.taken.changes();
     const removed = this.#unlinked.splice(0);
+    // A file that a power cut brings back needs its row.
+    if (removed.length > 0) syncDirectory(spool.files.directory);
     const nothing =
       dirty.length + deadLogs.length + deadData.length + sealed.size + removed.length === 0 &&
       takenChanges.taken.length + takenChanges.forgottenSenders.length === 0;
@@ -129,6 +139,7 @@ export class Housekeeping {
       this.#unlinked.push(...removed);
       throw error;
     }
+    spool.data.endFlush(dataFlush);
     for (const segment of dirty) segment.releasedDirty = false;
     for (const number of sealed.keys()) {
       const segment = segments.get(number);
@@ -177,12 +188,31 @@ export class Housekeeping {
     }
   }
 
+  /** Nothing has come for a while: then no record is going to carry the mark of the last sync. */
+  #markIdle(): void {
+    const { log } = this.#parts;
+    if (!log.isMarkDue || log.isDirty) return;
+    try {
+      log.mark();
+    } catch {
+      // The disk is full: the next record brings it along.
+    }
+  }
+
   /** A current segment with nothing alive in it need not wait until it is full. */
   #retireCurrent(): void {
     const { log, spool, roll } = this.#parts;
     const { current } = log;
     const worthIt = current.end > PUNCH_BYTES_MIN || spool.state === 'full';
-    if (current.liveCount === 0 && current.entries.length > 0 && worthIt) roll();
+    if (current.liveCount > 0 || current.entries.length === 0 || !worthIt) return;
+    try {
+      roll();
+    } catch (error) {
+      // A full disk can only be emptied with a little room for the next segment.
+      if (!existsSync(this.#headroomFile)) throw error;
+      unlinkSync(this.#headroomFile);
+      roll();
+    }
   }
 
   /** The heads of segments that are full, durable and not just passing through. */
@@ -221,7 +251,7 @@ export class Housekeeping {
         records.push(await spool.files.read(segment.number, entry.at, entry.bytes));
       }
       // In a segment of their own at first: numbers must ascend within a segment (segment.ts).
-      roll();
+      roll((live[0] as Entry).seq - 1);
       let at = log.append(records, spool.highestSeq);
       for (const [i, entry] of live.entries()) {
         this.#move(entry, segment, log.current, at);
@@ -242,7 +272,11 @@ export class Housekeeping {
     entry.segment = to.number;
     entry.at = at;
     to.entries.push(entry);
-    if (entry.released) return;
+    if (entry.released) {
+      to.released.add(entry.seq);
+      to.releasedDirty = true;
+      return;
+    }
     from.liveCount -= 1;
     from.liveBytes -= entry.bytes;
     to.liveCount += 1;
@@ -255,11 +289,4 @@ export class Housekeeping {
     if (diskFreeBytes(directory) < 4 * limits.headroomBytes) return;
     writeFileSync(this.#headroomFile, Buffer.alloc(limits.headroomBytes), { mode: 0o600 });
   }
-}
-
-function releasedOf(segment: LogSegment): RangeSet {
-  const released = new RangeSet();
-  const numbers = segment.entries.filter((entry) => entry.released).map(({ seq }) => seq);
-  for (const seq of numbers.sort((a, b) => a - b)) released.add(seq);
-  return released;
 }

@@ -1,7 +1,7 @@
 /**
  * The operations that a push waits for, by number, and those of them that cannot go because
- * something held is before them. These are set aside under the number of what they wait for, so that
- * one held file does not make every later question look at everything behind it again.
+ * something held is before them. These are set aside under the number of what they wait for, so
+ * that one held file does not make every later question look at everything behind it again.
  *
  * It does not know states: an operation may have gone another way meanwhile, or be in here twice;
  * who takes the first one has to look.

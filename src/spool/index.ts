@@ -49,8 +49,10 @@ export class SpoolIndex {
   #touched = 0;
 
   constructor(file: string, options: { readonly readonly?: boolean } = {}) {
+    let db: Database.Database | null = null;
     try {
-      this.#db = new Database(file, { timeout: 500, readonly: options.readonly ?? false });
+      db = new Database(file, { timeout: 500, readonly: options.readonly ?? false });
+      this.#db = db;
       this.#db.pragma('locking_mode = EXCLUSIVE');
       this.#db.pragma('journal_mode = WAL');
       this.#db.pragma('synchronous = FULL');
@@ -67,6 +69,7 @@ export class SpoolIndex {
       this.#statements = prepare(this.#db);
       this.#touched = (this.#statements.lastTouched.get() as { touched: number }).touched;
     } catch (error) {
+      db?.close();
       throw openError(file, error);
     }
   }

@@ -1,9 +1,9 @@
 /**
  * The operations that an Order knows, by number, each with its state, and the totals per state.
  *
- * Sorted columns instead of a map of objects: 17 bytes an operation, found in O(1) when numbers come
- * and go in order and in O(log n) otherwise. What is removed leaves a gap that is closed when gaps
- * are the greater part. An index is good until the next add or remove.
+ * Sorted columns instead of a map of objects: 17 bytes an operation, found in O(1) when numbers
+ * come and go in order and in O(log n) otherwise. What is removed leaves a gap that is closed when
+ * gaps are the greater part. An index is good until the next add or remove.
  */
 import { KangarooError } from '../base/errors.ts';
 

@@ -2,29 +2,31 @@
  * Decides which pending operation may go next. A mover has one Order for each next hop; a
  * destination has one for what it holds. Pure: no I/O, no clock.
  *
- *            add           next            done
- *   (new) ────────▶ waiting ────▶ in flight ────▶ (forgotten; `drop` forgets from any state)
- *                   ▲  ▲ └──hold──┐  │  │
- *                   │  └──unhold── held ◀┘ hold
- *                   └────────────rollback
+ *           add            next               done
+ *   (new) ───────▶ waiting ───────▶ in flight ───────▶ (forgotten)
+ *                  ▲ │  ▲               │ │
+ *           unhold │ │  └───rollback────┘ │
+ *                  │ ▼ hold               │
+ *                  held ◀─────────────hold┘       drop: from any state to forgotten
  *
  * It promises:
  * - Order: `next` never gives an operation while an earlier one that it must stay behind (the rules
  *   stand in path-tree.ts) waits or is held. In flight is good enough, because a next hop applies
  *   what comes over one connection in the order in which it came.
  * - Turns: files with something ready take turns of `limits.turnBytes`, so a small file never waits
- *   for a big one, and nobody for ever. Files that fit into a turn come out in the order they were put.
+ *   for a big one, and nobody for ever. Files that were put one after the other and fit into a turn
+ *   come out in that order.
  * - Hurry: what a push waits for, and whatever that waits for, comes before everything else, least
  *   number first; a dependency is taken forward when the operation that needs it is first. What
  *   waits behind something held is not hurried until that is mended.
  * - Cost: an operation that has to wait is looked at again only when what it was found waiting for
- *   has gone; nothing is ever scanned for.
+ *   has gone. Only rollback and unhold walk over the table of states, a byte an operation.
  *
  * It does not notice that an operation in flight depends on another in flight that is then held:
  * whoever holds the first decides about the second.
  */
 import { limits } from '../base/limits.ts';
-import { HEADER_BYTES } from '../protocol/operation.ts';
+import { HEADER_BYTES, KIND } from '../protocol/operation.ts';
 import { Hurry } from './hurry.ts';
 import { Ledger, STATE } from './ledger.ts';
 import { PathNode, PathTree, type Orderable } from './path-tree.ts';
@@ -85,11 +87,7 @@ export class Order<T extends Orderable> {
 
   /** The next operation to send, in flight from now on; null when none is ready. */
   next(): T | null {
-    const op = this.#nextHurried() ?? this.#nextInTurn();
-    if (op === null) return null;
-    this.#ledger.setState(this.#ledger.find(op.seq), STATE.inFlight);
-    this.#unblock(op, this.#tree.nodesOf(op));
-    return op;
+    return this.#nextHurried() ?? this.#nextInTurn();
   }
 
   /** These are committed: forgets them, in flight or not. Unknown ones are passed over. */
@@ -170,10 +168,11 @@ export class Order<T extends Orderable> {
         this.#hurry.shift();
         continue;
       }
-      const blocker = this.#tree.earliestBlocker(op, this.#tree.nodesOf(op));
+      const places = this.#tree.nodesOf(op);
+      const blocker = this.#tree.earliestBlocker(op, places);
       if (blocker === null) {
         this.#hurry.shift();
-        return op;
+        return this.#send(op, places);
       }
       const before = this.#ledger.find(blocker.seq);
       // A hurried blocker would have been first itself, were it not set aside.
@@ -198,16 +197,23 @@ export class Order<T extends Orderable> {
         this.#turns.rotate();
         continue;
       }
-      const blocker = this.#tree.latestBlocker(op, this.#tree.nodesOf(op));
+      const places = op.kind === KIND.rename ? this.#tree.nodesOf(op) : [node];
+      const blocker = this.#tree.latestBlocker(op, places);
       if (blocker === null) {
         this.#turns.use(cost);
-        return op;
+        return this.#send(op, places);
       }
       this.#turns.remove(node);
       if (blocker instanceof PathNode) this.#tree.watch(node, blocker);
       else this.#park(node, blocker.seq);
     }
     return null;
+  }
+
+  #send(op: T, places: readonly PathNode<T>[]): T {
+    this.#ledger.setState(this.#ledger.find(op.seq), STATE.inFlight);
+    this.#unblock(op, places);
+    return op;
   }
 
   #park(node: PathNode<T>, seq: number): void {

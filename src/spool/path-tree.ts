@@ -6,13 +6,13 @@
  *   E's path lies above L's                                             E is a name operation
  *   E's path lies below L's                                             L gathers
  *
- * A *name operation* is a mkdir, rename or remove. An operation *gathers* when it is one of them, or
- * sets the mode or times of something that is there (a write with MODE or MTIME, without CREATE and
- * payload): at the end of a tree that is the directory's own time, which must come after what
+ * A *name operation* is a mkdir, rename or remove. An operation *gathers* when it is one of them,
+ * or sets the mode or times of something that is there (a write with MODE or MTIME, without CREATE
+ * and payload): at the end of a tree that is the directory's own time, which must come after what
  * was created in it. What comes below later need not wait for that.
  *
- * The tree holds every pending operation as a reference on its path (so that a node is there as long
- * as anything at or below it is pending), and those that *block*, waiting or held, in numbered lanes.
+ * The tree holds every pending operation as a reference on its path (so that a node is there as
+ * long as anything at or below it is pending), and those that *block*, waiting or held, in lanes.
  * A node's heap has its children by the least blocking number at or below each of them, so that "is
  * anything earlier left below here" is one comparison. Entering in rising order costs O(1) beyond
  * the walk to the parent, leaving O(log children) for each level whose least number changes.
@@ -78,7 +78,7 @@ class Below<T extends Orderable> {
 }
 
 export class PathTree<T extends Orderable> {
-  /** Server name -> path -> node. The keys are the operations' own strings, so they cost nothing. */
+  /** Server name -> path -> node. The keys are the operations' own strings: no copies. */
   readonly #byName = new Map<string, Map<string, PathNode<T>>>();
 
   /** The one or two nodes of a pending operation. */

@@ -28,14 +28,33 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { crc32c } from '../base/crc32c.ts';
 import { KangarooError } from '../base/errors.ts';
-import { decodeHead, FLAGS, headBytes, type RecordHeader } from '../protocol/operation.ts';
+import { RangeSet } from '../base/ranges.ts';
+import {
+  decodeHead,
+  FLAGS,
+  HEADER_BYTES,
+  headBytes,
+  type RecordHeader,
+} from '../protocol/operation.ts';
 import { Entry } from './entry.ts';
 import type { SegmentRow } from './index.ts';
 import { LogSegment } from './log.ts';
-import { dataName, decodeLogHeader, type Found, logName, parseSegmentName, walkLog } from './segment.ts';
+import {
+  dataName,
+  decodeLogHeader,
+  type Found,
+  isForeign,
+  LOG_HEADER_BYTES,
+  type LogHeader,
+  logName,
+  NOWHERE,
+  parseSegmentName,
+  type Place,
+  walkLog,
+} from './segment.ts';
 
 /** Something that was put aside, for `kangaroo messages`. */
 export interface Finding {
@@ -62,6 +81,8 @@ interface Walked {
   readonly segment: LogSegment;
   readonly file: string;
   readonly bytes: Buffer;
+  /** null: it is damaged. */
+  readonly header: LogHeader | null;
   readonly found: Found[];
 }
 
@@ -106,6 +127,8 @@ class Recovery {
   readonly #segmentsDirectory: string;
   readonly #quarantine: string;
   readonly #rows: ReadonlyMap<number, SegmentRow>;
+  /** Of all rows together: a record that was moved may still lie in its old segment too. */
+  readonly #released = new RangeSet();
   readonly #nowMs: number;
   readonly #entries = new Map<number, Entry>();
   readonly #findings: Finding[] = [];
@@ -116,6 +139,7 @@ class Recovery {
     this.#segmentsDirectory = join(directory, 'segments');
     this.#quarantine = join(directory, 'quarantine');
     this.#rows = new Map(rows.map((row) => [row.number, row]));
+    for (const { released } of rows) this.#released.addAll(released);
     this.#nowMs = nowMs;
   }
 
@@ -135,6 +159,7 @@ class Recovery {
       const one = this.#walk(number);
       if (one !== null) walked.push(one);
     }
+    this.#reportMissing(new Set(logs));
     segments.push(...this.#adopt(walked));
     segments.sort((a, b) => a.number - b.number);
     const entries = [...this.#entries.values()].sort((a, b) => a.seq - b.seq);
@@ -163,10 +188,11 @@ class Recovery {
     this.#meetSpool(file, header);
     const segment = new LogSegment(number);
     segment.sealed = true;
+    segment.released = row.released.clone();
     segment.end = statSync(file).size;
     for (const { at, head } of heads) {
-      segment.noteTaken(head.senderId, head.senderSeq);
-      this.#live(head, number, at, row);
+      this.#taken(segment, head);
+      this.#live(head, number, at);
     }
     return segment;
   }
@@ -174,82 +200,127 @@ class Recovery {
   #walk(number: number): Walked | null {
     const file = join(this.#segmentsDirectory, logName(number));
     const bytes = readFileSync(file);
-    if (bytes.length < 32) {
+    if (bytes.length < LOG_HEADER_BYTES) {
       // Killed while it was made: no record can have been in it.
       unlinkSync(file);
       return null;
     }
-    this.#meetSpool(file, bytes);
+    const header = this.#meetSpool(file, bytes);
     const segment = new LogSegment(number);
     segment.end = bytes.length;
-    return { segment, file, bytes, found: [...walkLog(bytes)] };
+    segment.released = this.#rows.get(number)?.released.clone() ?? segment.released;
+    return { segment, file, bytes, header, found: [...walkLog(bytes, header?.floor)] };
   }
 
-  #meetSpool(file: string, header: Buffer): void {
-    const decoded = decodeLogHeader(header);
-    if (typeof decoded === 'string') {
-      throw new KangarooError('VERSION', `${file}: ${decoded}`, {
+  /** The header of a segment of this spool, null when it is damaged. @throws KangarooError */
+  #meetSpool(file: string, bytes: Buffer): LogHeader | null {
+    const header = decodeLogHeader(bytes);
+    if (typeof header === 'string') {
+      if (!isForeign(header)) return null;
+      throw new KangarooError('VERSION', `${file}: ${header}`, {
         hint: 'use the release that wrote it, or move the file away',
       });
     }
-    if (this.#spoolId !== null && this.#spoolId !== decoded.spoolId) {
-      throw new KangarooError('CORRUPT', `${file} belongs to another spool (${decoded.spoolId})`, {
+    if (this.#spoolId !== null && this.#spoolId !== header.spoolId) {
+      throw new KangarooError('CORRUPT', `${file} belongs to another spool (${header.spoolId})`, {
         hint: 'move that file out of the spool directory',
       });
     }
-    this.#spoolId = decoded.spoolId;
+    this.#spoolId = header.spoolId;
+    this.#highestSeq = Math.max(this.#highestSeq, header.floor);
+    return header;
   }
 
   /** Takes the walked segments over, in order; returns those that stay. */
   #adopt(walked: readonly Walked[]): LogSegment[] {
-    const lastMarked = walked.findLastIndex(({ found }) => found.some((f) => f.what === 'mark'));
+    const marks = walked.flatMap(({ found }) => found.filter((f) => f.what === 'mark'));
+    const durable = marks.at(-1)?.durable ?? NOWHERE;
     const kept: LogSegment[] = [];
-    let cut: Finding | null = null;
+    let cut: string | null = null;
     for (const [i, one] of walked.entries()) {
+      const { number } = one.segment;
+      cut ??= this.#gapBefore(one, kept, durable);
       if (cut !== null) {
-        this.#setAside(one, 32, cut.problem);
+        if (one.bytes.length > LOG_HEADER_BYTES) this.#setAside(one, LOG_HEADER_BYTES, cut);
         unlinkSync(one.file);
         continue;
       }
-      const mark = one.found.findLast((f) => f.what === 'mark');
       const promisedUpTo =
-        i < lastMarked ? one.bytes.length : i === lastMarked ? (mark?.at ?? 0) : 0;
+        number < durable.segment ? Infinity : number === durable.segment ? durable.offset : 0;
+      if (one.header === null) this.#reportHeader(one);
       cut = this.#adoptOne(one, promisedUpTo);
+      this.#reportLostEnd(one, promisedUpTo, walked[i + 1]?.header?.previous ?? NOWHERE);
       this.#makeDurable(one, promisedUpTo);
       kept.push(one.segment);
     }
     return kept;
   }
 
-  /** Returns where the log ends when it is cut in this segment. */
-  #adoptOne(one: Walked, promisedUpTo: number): Finding | null {
-    const row = this.#rows.get(one.segment.number);
+  /** Why the log cannot go on with this segment: order counts, and what came before it is lost. */
+  #gapBefore(one: Walked, kept: readonly LogSegment[], durable: Place): string | null {
+    if (one.segment.number <= durable.segment) return null;
+    if (one.header === null) return 'segment header';
+    const { previous } = one.header;
+    const before = kept.find(({ number }) => number === previous.segment);
+    if (before === undefined || before.end >= previous.offset) return null;
+    return `${logName(previous.segment)} has lost its end`;
+  }
+
+  /** Returns why the log is cut in this segment, when it is. */
+  #adoptOne(one: Walked, promisedUpTo: number): string | null {
     for (const found of one.found) {
       if (found.what === 'mark') continue;
       const problem = this.#problem(found, found.at >= promisedUpTo);
       if (problem === null) {
         if (found.what !== 'record') continue;
-        one.segment.noteTaken(found.head.senderId, found.head.senderSeq);
-        this.#live(found.head, one.segment.number, found.at, row);
+        this.#taken(one.segment, found.head);
+        this.#live(found.head, one.segment.number, found.at);
         continue;
       }
       if (found.at < promisedUpTo) {
         this.#report(one, found, problem);
         continue;
       }
-      if (found.what === 'damage' && found.toEnd) {
-        one.segment.end = found.at;
-        return null;
-      }
-      const finding = this.#setAside(one, found.at, problem);
       one.segment.end = found.at;
-      return finding;
+      const torn = found.what === 'damage' && found.toEnd && isTorn(one.bytes, found.at, problem);
+      if (torn) return null;
+      this.#setAside(one, found.at, problem);
+      return problem;
     }
     return null;
   }
 
+  /** The end of a segment that had been durable is not there. */
+  #reportLostEnd(one: Walked, promisedUpTo: number, next: Place): void {
+    const { number } = one.segment;
+    const endThen = next.segment === number ? next.offset : 0;
+    const wanted = Number.isFinite(promisedUpTo) ? promisedUpTo : endThen;
+    if (one.bytes.length >= wanted) return;
+    this.#findings.push({
+      segment: logName(number),
+      offset: one.bytes.length,
+      bytes: wanted - one.bytes.length,
+      problem: 'the segment has lost its end',
+      head: null,
+    });
+  }
+
+  #reportHeader(one: Walked): void {
+    const finding = {
+      segment: logName(one.segment.number),
+      offset: 0,
+      bytes: LOG_HEADER_BYTES,
+      problem: 'segment header',
+      head: null,
+    };
+    this.#keep(finding, one.bytes.subarray(0, LOG_HEADER_BYTES));
+    this.#findings.push(finding);
+  }
+
   #problem(found: Exclude<Found, { what: 'mark' }>, checkExternal: boolean): string | null {
-    if (found.what === 'damage') return found.problem;
+    if (found.what === 'damage') return found.losesNothing ? null : found.problem;
+    // It has arrived, and its payload may be gone for that reason.
+    if (this.#released.has(found.head.seq)) return null;
     if (!found.payloadSound) return 'payload checksum';
     if (!checkExternal || (found.head.flags & FLAGS.EXTERNAL) === 0) return null;
     const payload = this.#externalPayload(found.head);
@@ -274,9 +345,15 @@ class Recovery {
     }
   }
 
-  #live(head: RecordHeader, segment: number, at: number, row: SegmentRow | undefined): void {
+  #taken(segment: LogSegment, head: RecordHeader): void {
+    segment.noteTaken(head.senderId, head.senderSeq);
+    // Numbered here first, so it came from a client and not from another hop.
+    if (head.originId === this.#spoolId) segment.sessions.add(head.senderId);
+  }
+
+  #live(head: RecordHeader, segment: number, at: number): void {
     this.#highestSeq = Math.max(this.#highestSeq, head.seq);
-    if (row?.released.has(head.seq) === true) return;
+    if (this.#released.has(head.seq)) return;
     this.#entries.set(head.seq, new Entry(head, segment, at, this.#nowMs));
   }
 
@@ -302,25 +379,39 @@ class Recovery {
     this.#findings.push(finding);
   }
 
+  /** Segments that the index has live heads of, and that are not there. */
+  #reportMissing(present: ReadonlySet<number>): void {
+    for (const [number, row] of this.#rows) {
+      const heads = present.has(number) || row.records === null ? null : unpackHeads(row.records);
+      for (const { at, head } of heads ?? []) {
+        if (this.#released.has(head.seq)) continue;
+        const problem = 'the segment is missing';
+        this.#findings.push({ segment: logName(number), offset: at, bytes: 0, problem, head });
+      }
+    }
+  }
+
   /** Puts everything from `at` on aside. */
-  #setAside(one: Walked, at: number, problem: string): Finding {
+  #setAside(one: Walked, at: number, problem: string): void {
     const record = one.found.find((f) => f.what === 'record' && f.at === at);
     const finding = {
       segment: logName(one.segment.number),
       offset: at,
       bytes: one.bytes.length - at,
-      problem: `${problem}; it was not yet committed`,
+      problem: `${problem}; it is not known whether it was committed`,
       head: record?.what === 'record' ? record.head : null,
     };
     this.#keep(finding, one.bytes.subarray(at));
     this.#findings.push(finding);
-    return finding;
   }
 
   #keep(finding: Finding, bytes: Buffer): void {
     mkdirSync(this.#quarantine, { recursive: true, mode: 0o700 });
     const file = join(this.#quarantine, `${finding.segment}.${finding.offset}`);
     writeFileSync(file, bytes, { mode: 0o600, flush: true });
+    // Before it is cut out of the log.
+    syncDirectory(this.#quarantine);
+    syncDirectory(dirname(this.#quarantine));
     const external = finding.head;
     if (external !== null && (external.flags & FLAGS.EXTERNAL) !== 0) {
       const data = join(this.#segmentsDirectory, dataName(external.payloadSegment));
@@ -372,11 +463,21 @@ export function syncDirectory(directory: string): void {
   }
 }
 
+/** Does the end of a log look like a write that was cut short, and not like damage? */
+function isTorn(bytes: Buffer, at: number, problem: string): boolean {
+  const rest = bytes.subarray(at);
+  return problem.endsWith('cut short') || rest.length < HEADER_BYTES || isZero(rest);
+}
+
+function isZero(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 0);
+}
+
 function readStart(file: string): Buffer {
   const fd = openSync(file, constants.O_RDONLY);
   try {
-    const header = Buffer.alloc(32);
-    return header.subarray(0, readSync(fd, header, 0, 32, 0));
+    const header = Buffer.alloc(LOG_HEADER_BYTES);
+    return header.subarray(0, readSync(fd, header, 0, LOG_HEADER_BYTES, 0));
   } finally {
     closeSync(fd);
   }

@@ -18,19 +18,22 @@ import {
   readSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { crc32c } from '../base/crc32c.ts';
 import { type Deadline, nowMs, within } from '../base/deadline.ts';
 import { errnoOf, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { RangeSet } from '../base/ranges.ts';
 import type { Logger } from '../base/log.ts';
 import {
+  decodeHead,
   FLAGS,
   headBytes,
   NO_ID,
   type RecordHeader,
   renumber,
 } from '../protocol/operation.ts';
+import { formatAddress } from '../route/address.ts';
 import { DataSegments, type Extent } from './data.ts';
 import { Entry } from './entry.ts';
 import { SegmentFiles } from './files.ts';
@@ -110,21 +113,23 @@ export class Spool extends EventEmitter<SpoolEvents> {
   #fullReason: string | null = null;
   #diskFull = false;
 
-  private constructor(options: SpoolOptions) {
+  private constructor(options: SpoolOptions, index: SpoolIndex) {
     super();
+    // As many wait for room, or for releases, as there are connections.
+    this.setMaxListeners(0);
     const { directory } = options;
     this.directory = directory;
     this.limitBytes = options.limitBytes;
     this.#logger = options.logger;
-    prepareDirectory(directory);
-    this.index = new SpoolIndex(join(directory, 'index.db'));
+    this.index = index;
     const recovered = recover(directory, this.index.segments(), nowMs());
     const known = this.index.meta('spoolId');
+    assertSameSpool(directory, known, recovered.spoolId);
     this.spoolId = String(known ?? recovered.spoolId ?? randomBytes(16).toString('hex'));
     this.findings = recovered.findings;
     this.taken = new Taken(this.index.taken());
-    for (const segment of recovered.segments) this.taken.takeIn(segment.taken);
-    this.#nextSeq = this.#firstSeq(recovered.highestSeq);
+    for (const { taken, sessions } of recovered.segments) this.taken.takeIn(taken, sessions);
+    this.#nextSeq = this.#firstSeq(recovered.highestSeq, recovered.spoolId === null);
     this.#seqLimit = this.#nextSeq + SEQ_STEP;
     this.index.setMeta('spoolId', this.spoolId);
     this.index.setMeta('seqLimit', this.#seqLimit);
@@ -134,7 +139,8 @@ export class Spool extends EventEmitter<SpoolEvents> {
     this.data = new DataSegments(segmentsDirectory, segmentBytes, () => this.#nextSegment++);
     for (const { number, bytes } of recovered.dataSegments) this.data.adopt(number, bytes);
     this.files = new SegmentFiles(segmentsDirectory, (number) => this.data.has(number));
-    this.#log = new Log(segmentsDirectory, this.spoolId, this.#nextSegment++);
+    const floor = this.#nextSeq - 1;
+    this.#log = new Log(segmentsDirectory, this.spoolId, this.#nextSegment++, floor);
     for (const segment of recovered.segments) this.#segments.set(segment.number, segment);
     this.#segments.set(this.#log.current.number, this.#log.current);
     this.live = new Map();
@@ -149,17 +155,24 @@ export class Spool extends EventEmitter<SpoolEvents> {
       segments: this.#segments,
       log: this.#log,
       logger: this.#logger,
-      roll: () => this.#roll(),
+      roll: (floor) => this.#roll(floor),
     });
   }
 
   /** Opens the spool, recovers it, takes the lock. @throws KangarooError SPOOL_IN_USE, VERSION ... */
   static async open(options: SpoolOptions): Promise<Spool> {
-    const spool = new Spool(options);
-    // What recovery adopted was written again and synced, external payload included.
-    await spool.data.sync();
-    spool.#housekeeping.start();
-    return spool;
+    prepareDirectory(options.directory);
+    const index = new SpoolIndex(join(options.directory, 'index.db'));
+    try {
+      const spool = new Spool(options, index);
+      // What recovery adopted was written again and synced, external payload included.
+      await spool.data.sync();
+      spool.#housekeeping.start();
+      return spool;
+    } catch (error) {
+      index.close();
+      throw error;
+    }
   }
 
   /** Appends all of `batch` in order, or nothing. @throws errno errors of write(2), ENOSPC among them */
@@ -241,6 +254,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
       if (segment !== undefined) {
         segment.liveCount -= 1;
         segment.liveBytes -= entry.bytes;
+        segment.released.add(entry.seq);
         segment.releasedDirty = true;
       }
       if (entry.isExternal) {
@@ -252,7 +266,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
     }
     for (const [name, released] of byName) this.#views.get(name)?.release(released);
     this.emit('release', entries);
-    if (this.#fullReason !== null) void this.#housekeeping.run();
+    if (this.#fullReason !== null) void this.tidy();
   }
 
   /** The export directory's disk failed: see Taken.distrustDirect. */
@@ -286,13 +300,32 @@ export class Spool extends EventEmitter<SpoolEvents> {
 
   /** The payload bytes [from, from + length) of an entry. @throws KangarooError CORRUPT */
   async readPayload(entry: Entry, from = 0, length = entry.payloadBytes): Promise<Buffer> {
-    return await this.files.read(entry.payloadSegment, entry.payloadOffset + from, length);
+    const { payloadSegment, payloadOffset, payloadBytes } = entry;
+    // Whole, because only the whole can be checked.
+    const payload = await this.files.read(payloadSegment, payloadOffset, payloadBytes);
+    if (crc32c(payload) !== entry.payloadCrc) {
+      const where = `${formatAddress(entry.name, entry.path)}: payload checksum`;
+      throw new KangarooError('CORRUPT', `${where} in ${this.files.path(payloadSegment)}`);
+    }
+    return payload.subarray(from, from + length);
   }
 
   /** The record head as it lies in the log. */
   async readHead(entry: Entry): Promise<Buffer> {
     const bytes = entry.bytes - (entry.isExternal ? 0 : entry.payloadBytes);
     return await this.files.read(entry.segment, entry.at, bytes);
+  }
+
+  /** Can this record and its payload be read back as they were taken? */
+  async isSound(entry: Entry): Promise<boolean> {
+    try {
+      const head = decodeHead(await this.readHead(entry));
+      if (typeof head === 'string' || head.seq !== entry.seq) return false;
+      if (entry.payloadBytes === 0) return true;
+      return crc32c(await this.readPayload(entry)) === head.payloadCrc;
+    } catch {
+      return false;
+    }
   }
 
   /** Keeps what can still be read of a damaged record for a person to look at. */
@@ -325,9 +358,17 @@ export class Spool extends EventEmitter<SpoolEvents> {
   async room(bytes: number, deadline: Deadline, signal?: AbortSignal): Promise<void> {
     while (!this.hasRoom(bytes)) {
       this.#assertWorking();
-      void this.#housekeeping.run();
-      const roomAgain = new Promise<void>((resolve) => this.once('room', resolve));
-      await within(roomAgain, deadline, `the spool is full (${this.#fullReason})`, signal);
+      void this.tidy();
+      let wake = (): void => {};
+      const roomAgain = new Promise<void>((resolve) => {
+        wake = resolve;
+        this.on('room', wake);
+      });
+      try {
+        await within(roomAgain, deadline, `the spool is full (${this.#fullReason})`, signal);
+      } finally {
+        this.off('room', wake);
+      }
     }
   }
 
@@ -372,10 +413,17 @@ export class Spool extends EventEmitter<SpoolEvents> {
     return this.#fullReason;
   }
 
+  /** A round of housekeeping now, which else comes within a second. Never rejects. */
+  async tidy(): Promise<void> {
+    await this.#housekeeping.run();
+  }
+
   /** Stops housekeeping, syncs, flushes the index and closes everything. */
   async close(): Promise<void> {
     await this.#housekeeping.stop();
     if (this.#failure === null) {
+      await this.sync();
+      this.#log.mark();
       await this.sync();
       await this.#housekeeping.flush();
     }
@@ -395,6 +443,8 @@ export class Spool extends EventEmitter<SpoolEvents> {
       this.#failure = failure;
       this.#logger.fatal({ err: error }, 'the spool disk failed; nothing more is acknowledged');
       this.emit('failed', failure);
+      // Who waits for room would wait for ever.
+      this.emit('room');
     }
     return failure;
   }
@@ -434,16 +484,17 @@ export class Spool extends EventEmitter<SpoolEvents> {
     }
   }
 
-  #roll(): void {
-    this.#log.roll(this.#nextSegment++);
+  #roll(floor?: number): void {
+    this.#log.roll(this.#nextSegment++, floor);
     this.#segments.set(this.#log.current.number, this.#log.current);
     this.#newFiles = true;
   }
 
-  #firstSeq(highestSeq: number): number {
+  #firstSeq(highestSeq: number, isNew: boolean): number {
     const reserved = this.index.meta('seqLimit');
     if (reserved !== null) return Math.max(Number(reserved), highestSeq + 1);
-    return highestSeq === 0 ? 1 : highestSeq + SEQ_JUMP;
+    // An empty log is no sign that no number was ever given under this id.
+    return isNew ? 1 : highestSeq + SEQ_JUMP;
   }
 
   #assertWorking(): void {
@@ -479,10 +530,23 @@ function copyRange(from: string, offset: number, length: number, to: string): vo
   }
 }
 
+function assertSameSpool(directory: string, inIndex: unknown, inLog: string | null): void {
+  if (inIndex === null || inLog === null || inIndex === inLog) return;
+  throw new KangarooError('CORRUPT', `${directory}: index.db and segments/ are of two spools`, {
+    hint: 'move the files of the other one out of the spool directory',
+  });
+}
+
 /** The directory, private to its owner, and not somebody's symbolic link to elsewhere. */
 function prepareDirectory(directory: string): void {
   try {
-    mkdirSync(join(directory, 'segments'), { recursive: true, mode: 0o700 });
+    const segments = resolve(directory, 'segments');
+    const firstMade = mkdirSync(segments, { recursive: true, mode: 0o700 });
+    // What is made has to be there after a power cut, with all that it lies in.
+    const above = firstMade === undefined ? segments : dirname(firstMade);
+    for (let made = segments; made.length > above.length; made = dirname(made)) {
+      syncDirectory(dirname(made));
+    }
     const stat = lstatSync(directory);
     if (stat.isSymbolicLink()) {
       throw new KangarooError('SPOOL_FAILED', `${directory} is a symbolic link`, {

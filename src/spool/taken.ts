@@ -46,9 +46,11 @@ export class Taken {
     this.meet(sender, false).all.add(seq);
   }
 
-  /** What recovery found in a log segment. */
-  takeIn(numbers: Numbers): void {
-    for (const [sender, ranges] of numbers) this.meet(sender, false).all.addAll(ranges);
+  /** What recovery found in a log segment; `sessions` are the clients among the senders. */
+  takeIn(numbers: Numbers, sessions: ReadonlySet<string>): void {
+    for (const [sender, ranges] of numbers) {
+      this.meet(sender, sessions.has(sender)).all.addAll(ranges);
+    }
   }
 
   /** An operation was applied without being spooled. */
@@ -105,7 +107,9 @@ export class Taken {
   /** The operations with these numbers are durable, or have been passed on: the index may say so. */
   promote(numbers: Numbers): void {
     for (const [sender, ranges] of numbers) {
-      const known = this.meet(sender, false);
+      // Forgotten, if it is not known: a session that is over sends nothing again.
+      const known = this.#senders.get(sender);
+      if (known === undefined) continue;
       known.durable.addAll(ranges);
       known.dirty = true;
     }

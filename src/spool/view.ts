@@ -33,7 +33,10 @@ export interface Sight {
   readonly beneath: Beneath;
   /** Numbers of the pending renames to wait for when unsettled. */
   readonly settle: readonly number[];
-  /** Pending content, to be used before the next change of the view; null: all is the next hop's. */
+  /**
+   * Pending content; null: all is the next hop's. It changes with the view: who is going to wait
+   * takes a plan and the size rule first.
+   */
   readonly file: FileOverlay | null;
   /** What pending operations set; null: the next hop's, or nobody has said. */
   readonly mode: number | null;
@@ -66,6 +69,9 @@ interface Place {
   settle: readonly number[];
 }
 
+/** The node an operation is about, or both of a rename; null for one without effect. */
+type Pinned = ViewNode | readonly ViewNode[] | null;
+
 const NAMES = ['unknown', 'absent', 'file', 'directory'] as const satisfies readonly Known[];
 const NOTHING: readonly number[] = [];
 const NO_ENTRIES: ReadonlyMap<string, Sight> = new Map();
@@ -81,10 +87,8 @@ const ABSENT: Sight = {
 
 export class View {
   readonly #root = new ViewNode(null, '');
-  /** The nodes each pending operation pinned; null for one without effect. */
-  readonly #pending = new Map<number, ViewNode | ViewNode[] | null>();
-  /** Those of the operation that is being applied. */
-  #pinned: ViewNode | ViewNode[] | null = null;
+  /** By number, what each pending operation pins. */
+  readonly #pending = new Map<number, Pinned>();
   /** Names of the directory listed last, sorted, so that its next page need not sort again. */
   #listed: { readonly node: ViewNode; readonly names: readonly string[] } | null = null;
 
@@ -98,22 +102,10 @@ export class View {
 
   /** The next operation of the log, with a higher `seq` than all before. */
   apply(op: LiveOperation): void {
-    switch (op.kind) {
-      case KIND.write:
-        this.#write(op);
-        break;
-      case KIND.mkdir:
-        this.#mkdir(op);
-        break;
-      case KIND.rename:
-        this.#rename(op);
-        break;
-      case KIND.remove:
-        this.#remove(op);
-        break;
-    }
-    this.#pending.set(op.seq, this.#pinned);
-    this.#pinned = null;
+    const pinned = this.#act(op);
+    this.#pending.set(op.seq, pinned);
+    if (pinned === null) return;
+    for (const node of pinned instanceof ViewNode ? [pinned] : pinned) node.pins += 1;
   }
 
   /** All of these have been committed by the next hop. Those not pending here are ignored. */
@@ -122,7 +114,7 @@ export class View {
     for (const op of ops) {
       const pinned = this.#pending.get(op.seq);
       if (!this.#pending.delete(op.seq) || pinned === null || pinned === undefined) continue;
-      for (const node of Array.isArray(pinned) ? pinned : [pinned]) {
+      for (const node of pinned instanceof ViewNode ? [pinned] : pinned) {
         node.release(op);
         touched.push(node);
       }
@@ -160,74 +152,88 @@ export class View {
     return { ...head, entries, more: last < names.length };
   }
 
-  #write(op: LiveOperation): void {
+  /** What the operation changes here; returns what has to stay in the tree until its release. */
+  #act(op: LiveOperation): Pinned {
+    switch (op.kind) {
+      case KIND.write:
+        return this.#write(op);
+      case KIND.mkdir:
+        return this.#mkdir(op);
+      case KIND.rename:
+        return this.#rename(op);
+      case KIND.remove:
+        return this.#remove(op);
+    }
+  }
+
+  #write(op: LiveOperation): Pinned {
     const place = this.#find(op.path);
     const known = knownAt(place);
     const creates = (op.flags & FLAGS.CREATE) !== 0;
     const isContent = creates || op.payloadBytes > 0 || (op.flags & FLAGS.TRUNCATE) !== 0;
-    if (known === KNOWN.absent && !creates) return;
+    if (known === KNOWN.absent && !creates) return null;
     const isDirectory = known === KNOWN.directory || (place.rest < 0 && place.node.hasChildren);
-    if (isDirectory && isContent) return;
-    if (!isReachable(place, op.path, op)) return;
-    const node = this.#make(place, op.path, op);
-    this.#pin(node);
+    if (isDirectory && isContent) return null;
+    if (!isReachable(place, op.path, op)) return null;
+    const node = this.#make(place, op.path);
     if (creates) {
       node.known = KNOWN.file;
       if (known === KNOWN.absent) node.fresh = op;
     }
-    if (creates || (op.flags & FLAGS.PARENTS) !== 0) this.#markParents(node, op);
+    if (creates || (op.flags & FLAGS.PARENTS) !== 0) this.#markParents(node);
     if (isContent) node.write(op);
     node.setAttributes(op);
+    return node;
   }
 
-  #mkdir(op: LiveOperation): void {
+  #mkdir(op: LiveOperation): Pinned {
     const place = this.#find(op.path);
     const known = knownAt(place);
-    if (known === KNOWN.file || known === KNOWN.directory) return;
+    if (known === KNOWN.file || known === KNOWN.directory) return null;
     const mayExist = (op.flags & FLAGS.PARENTS) !== 0;
     // A node not known to be absent is there because something was done to it or below it.
-    if (known === KNOWN.unknown && place.rest < 0 && !mayExist) return;
-    if (!isReachable(place, op.path, op)) return;
-    const node = this.#make(place, op.path, op);
-    this.#pin(node);
+    if (known === KNOWN.unknown && place.rest < 0 && !mayExist) return null;
+    if (!isReachable(place, op.path, op)) return null;
+    const node = this.#make(place, op.path);
     node.known = KNOWN.directory;
-    this.#markParents(node, op);
-    if (mayExist && known === KNOWN.unknown) return;
+    this.#markParents(node);
+    if (mayExist && known === KNOWN.unknown) return node;
     node.fresh = op;
     node.setAttributes(op);
+    return node;
   }
 
-  #remove(op: LiveOperation): void {
+  #remove(op: LiveOperation): Pinned {
     const place = this.#find(op.path);
     const known = knownAt(place);
-    if (known === KNOWN.absent) return;
+    if (known === KNOWN.absent) return null;
     const isDirectory = (op.flags & FLAGS.DIRECTORY) !== 0;
-    if (known === (isDirectory ? KNOWN.file : KNOWN.directory)) return;
-    if (place.rest < 0 && place.node.hasLiveChild()) return;
-    this.#bury(this.#make(place, op.path, op), op);
+    if (known === (isDirectory ? KNOWN.file : KNOWN.directory)) return null;
+    if (place.rest < 0 && place.node.hasLiveChild()) return null;
+    return this.#bury(this.#make(place, op.path), op);
   }
 
-  #rename(op: LiveOperation): void {
+  #rename(op: LiveOperation): Pinned {
     const { path, path2 } = op;
     // Onto itself: nothing happens. Into itself, or over what it lies in: refused.
-    if (isWithin(path, path2) || isWithin(path2, path)) return;
+    if (isWithin(path, path2) || isWithin(path2, path)) return null;
     const source = this.#find(path);
     const target = this.#find(path2);
     const sourceKnown = knownAt(source);
     const targetKnown = knownAt(target);
-    if (sourceKnown === KNOWN.absent || !isReachable(target, path2, op)) return;
-    if (sourceKnown === KNOWN.file && targetKnown === KNOWN.directory) return;
-    if (sourceKnown === KNOWN.directory && targetKnown === KNOWN.file) return;
-    if (target.rest < 0 && target.node.hasLiveChild()) return;
-    const node = this.#make(source, path, op);
+    if (sourceKnown === KNOWN.absent || !isReachable(target, path2, op)) return null;
+    if (sourceKnown === KNOWN.file && targetKnown === KNOWN.directory) return null;
+    if (sourceKnown === KNOWN.directory && targetKnown === KNOWN.file) return null;
+    if (target.rest < 0 && target.node.hasLiveChild()) return null;
+    const node = this.#make(source, path);
     // Making the source may have made a part of the way to the target.
-    const replaced = this.#make(this.#find(path2), path2, op);
-    this.#markParents(replaced, op);
-    this.#bury(node, op);
+    const replaced = this.#make(this.#find(path2), path2);
+    this.#markParents(replaced);
+    const tombstone = this.#bury(node, op);
     node.name = replaced.name;
     this.#replace(replaced, node);
     node.renamedBy = op;
-    this.#pin(node);
+    return [tombstone, node];
   }
 
   #find(path: string): Place {
@@ -276,16 +282,22 @@ export class View {
 
   /**
    * The node of a path, made with those on the way to it. On the way through what is known to be
-   * absent they are new directories, pinned by the operation that makes them.
+   * absent they are new directories. Operations in them may overtake this one and make them
+   * instead, so they are fresh only until the reason for the absence is gone; from then on the
+   * next hop has these directories at their paths or none.
    */
-  #make(place: Place, path: string, op: LiveOperation): ViewNode {
+  #make(place: Place, path: string): ViewNode {
     let node = place.node;
     for (let rest = place.rest; rest >= 0;) {
-      if (node.known === KNOWN.absent) this.#makeParent(node, node.fresh ?? op);
+      // A tombstone: it is fresh because of what took the former one away, and stays so.
+      if (node.known === KNOWN.absent) node.known = KNOWN.directory;
       const slash = path.indexOf('/', rest);
       const child = new ViewNode(node, path.slice(rest, slash < 0 ? undefined : slash));
       this.#attach(child);
-      if (slash >= 0 && place.cover !== null) this.#makeParent(child, place.cover);
+      if (slash >= 0 && place.cover !== null) {
+        child.known = KNOWN.directory;
+        child.fresh = place.cover;
+      }
       rest = slash < 0 ? -1 : slash + 1;
       node = child;
     }
@@ -293,37 +305,24 @@ export class View {
   }
 
   /**
-   * A missing parent: a new directory. Operations in it may overtake the one that is applied and
-   * make it instead, so it is fresh only until the reason for its absence is gone; from then on
-   * the next hop has this directory at the path or none.
+   * What lies above `node` are directories if the operation succeeds. They stay known while it is
+   * pending: the node, or a tombstone that depends on it, keeps them in the tree.
    */
-  #makeParent(node: ViewNode, fresh: LiveOperation): void {
-    node.known = KNOWN.directory;
-    node.fresh = fresh;
-    this.#pin(node);
-  }
-
-  /**
-   * What lies above `node` are directories if `op` succeeds. With PARENTS they may owe their being
-   * to it, and have to stay known while it is pending even if nothing is left in them.
-   */
-  #markParents(node: ViewNode, op: LiveOperation): void {
-    const mayMake = (op.flags & FLAGS.PARENTS) !== 0;
+  #markParents(node: ViewNode): void {
     let parent = node.parent;
     while (parent !== null && parent.known === KNOWN.unknown) {
       parent.known = KNOWN.directory;
-      if (mayMake) this.#pin(parent);
       parent = parent.parent;
     }
   }
 
-  /** Takes a node out of the tree; its name is absent as long as `op` is pending. */
-  #bury(node: ViewNode, op: LiveOperation): void {
+  /** Takes a node out of the tree; the tombstone says for `op` that its name is absent. */
+  #bury(node: ViewNode, op: LiveOperation): ViewNode {
     const tombstone = new ViewNode(node.parent, node.name);
     tombstone.known = KNOWN.absent;
     tombstone.fresh = op;
-    this.#pin(tombstone);
     this.#replace(node, tombstone);
+    return tombstone;
   }
 
   #replace(node: ViewNode, by: ViewNode): void {
@@ -337,15 +336,6 @@ export class View {
     parent.children ??= new Map();
     parent.children.set(node.name, node);
     if (this.#listed?.node === parent) this.#listed = null;
-  }
-
-  #pin(node: ViewNode): void {
-    node.pins += 1;
-    const pinned = this.#pinned;
-    if (pinned === null) this.#pinned = node;
-    else if (Array.isArray(pinned)) pinned.push(node);
-    // An array of just two is half as large as one that grew.
-    else this.#pinned = [pinned, node];
   }
 
   /** Takes out a node that nothing needs, and the ones above that were there for it alone. */

@@ -21,14 +21,21 @@ const linesMax = 600;
 
 /** A folder of src may import the ones listed, itself, and nothing else of src. */
 const importLaw: Record<string, readonly string[]> = {
-  client: ['adapter', 'protocol', 'route', 'base'],
+  client: ['adapter', 'route', 'protocol', 'base'],
   adapter: ['base'],
-  server: ['spool', 'protocol', 'route', 'base'],
-  mover: ['spool', 'protocol', 'route', 'base'],
-  spool: ['protocol', 'base'],
+  server: ['spool', 'route', 'protocol', 'base'],
+  mover: ['spool', 'route', 'protocol', 'base'],
+  spool: ['route', 'protocol', 'base'],
+  route: ['protocol', 'base'],
   protocol: ['base'],
-  route: ['base'],
   base: [],
+};
+
+/** The command starts the programs; these three files are where it does. */
+const programStarts: Record<string, string> = {
+  'src/client/cli/cmd-server.ts': 'server',
+  'src/client/cli/cmd-mover.ts': 'mover',
+  'src/client/cli/cmd-check.ts': 'spool',
 };
 
 /** Nobody imports these: programs, and the public face. */
@@ -36,7 +43,7 @@ const entries = new Set([
   'src/index.ts',
   'src/client/cli/main.ts',
   'src/server/main.ts',
-  'src/mover/main.ts',
+  'src/mover/child.ts',
 ]);
 
 interface SourceFile {
@@ -164,6 +171,7 @@ describe('imports', () => {
         .filter(isRelative)
         .map((specifier) => folderOf(resolve(file, specifier)))
         .filter((to) => to !== from && !allowed.includes(to))
+        .filter((to) => programStarts[file.path] !== to)
         .map((to) => `${file.path} imports ${to === '' ? 'src/index.ts' : to}`);
     });
     expect(bad).toEqual([]);

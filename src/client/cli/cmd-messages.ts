@@ -45,7 +45,7 @@ ${exitStatusHelp([0, 2, 69, 75, 77, 130], 'shown, also when there are none')}`,
 Example:
   kangaroo retry kangaroo://archive/run7 && kangaroo push kangaroo://archive/run7
 
-${exitStatusHelp([0, 1, 2, 69, 75, 77, 130], 'it is being tried again; kangaroo push waits for it')}`,
+${exitStatusHelp([0, 1, 2, 69, 75, 77, 130], 'being tried again; kangaroo push waits for it')}`,
     )
     .action((target: string | undefined, flags: ServerFlag) => retry(target, flags, context));
   clientCommand(program, 'discard', 'Give up what is held. It will never arrive.')

@@ -63,7 +63,7 @@ Examples:
   kangaroo put results.dat kangaroo://archive/run7/results.dat
   tar c logs | kangaroo put - kangaroo://archive/run7/logs.tar --push --timeout 10m
 
-${exitStatusHelp([0, 1, 2, 69, 73, 75, 77, 130], 'all is durable at the first hop, or has arrived')}`,
+${exitStatusHelp([0, 1, 2, 69, 73, 75, 77, 130], 'durable at the first hop, or arrived')}`,
     )
     .action((paths: string[], flags: PutFlags) => put(paths, flags, context));
 }
@@ -77,16 +77,19 @@ async function put(paths: readonly string[], flags: PutFlags, context: Context):
     const progress = await startProgress(io, flags.progress, 'put', null);
     try {
       const result = await send(client, sources, destination, flags, context, progress, deadline);
-      progress.aside(() => reportParts('put', result, context));
+      if (result.failureCount + result.skippedCount > 0) {
+        progress.aside(() => reportParts('put', result, context));
+      }
+      let where = `safe at ${client.server.name}`;
       if (flags.push === true) {
         const targets = await targetsOf(client, sources, destination, result, context);
         const { pushTargets } = await import('./push.ts');
-        await pushTargets(client, targets, context, progress, deadline);
+        if (!(await pushTargets(client, targets, context, progress, deadline))) return;
+        where = 'arrived';
       } else {
         progress.label('commit');
         await client.commit(bounds(io, deadline));
       }
-      const where = flags.push === true ? 'all has arrived' : `safe at ${client.server.name}`;
       summarize(result, where, nowMs() - startMs, flags, context, progress);
     } finally {
       progress.stop();

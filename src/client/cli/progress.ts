@@ -112,7 +112,7 @@ class ProgressLine implements Progress {
   }
 }
 
-/** Bytes per second over the last seconds, of samples of a running total. Takes the time as given. */
+/** Bytes per second over the last seconds, of samples of a running total. The clock is given. */
 export class Rate {
   #samples: { readonly atMs: number; readonly bytes: number }[] = [];
 

@@ -12,7 +12,8 @@ import { counted } from './text.ts';
 import { bounds } from './with-client.ts';
 
 /**
- * Pushes each target; '' is everything. One that fails has its line, the others go on.
+ * Pushes each target; '' is everything. One that fails has its line, the others go on. Resolves
+ * with whether all have arrived.
  * @throws KangarooError INTERRUPTED, UNREACHABLE: what concerns all targets
  */
 export async function pushTargets(
@@ -21,16 +22,19 @@ export async function pushTargets(
   context: Context,
   progress: Progress,
   deadline: Deadline,
-): Promise<void> {
+): Promise<boolean> {
+  let allArrived = true;
   for (const target of targets) {
     try {
       await pushOne(client, target, context, progress, deadline);
     } catch (error) {
       const { code } = asKangarooError(error);
       if (code === 'INTERRUPTED' || code === 'UNREACHABLE') throw error;
+      allArrived = false;
       progress.aside(() => context.fail(error));
     }
   }
+  return allArrived;
 }
 
 async function pushOne(
@@ -62,13 +66,14 @@ export function whereItWaits({ where, reason }: PushProgress): string {
   return where === '' || reason.startsWith(where) ? reason : `${where}: ${reason}`;
 }
 
-/** A push whose time ran out says what it still waited for, unless the server did. */
+/** A push whose time ran out says what it still waited for, unless the server's words do. */
 export function withProgress(error: unknown, last: PushProgress | null): unknown {
   const known = asKangarooError(error);
   if (known.code !== 'NOT_YET' || last === null || last.operations === 0) return error;
   const operations = counted(last.operations, 'operation');
+  if (known.message.includes(operations)) return error;
   const reason = whereItWaits(last);
-  const why = reason === '' || known.message.includes(last.reason) ? '' : `, waiting: ${reason}`;
+  const why = reason === '' ? '' : `, waiting: ${reason}`;
   const text = `${known.message}; ${formatBytes(last.bytes)} in ${operations} on the way${why}`;
   return new KangarooError('NOT_YET', text, { hint: known.hint, cause: error });
 }

@@ -22,7 +22,8 @@ export async function runCommand(argv: readonly string[], io: Io): Promise<numbe
   const statuses: number[] = [];
   const fail = (error: unknown): void => {
     statuses.push(asKangarooError(error).exitStatus);
-    if (io.isOutputLost?.() !== true) io.stderr.write(`${title}: ${explain(error)}\n`);
+    if (io.isOutputLost?.() === true) return;
+    io.stderr.write(`${title}: ${withoutVerb(explain(error), row?.name)}\n`);
   };
   try {
     const program = newProgram(io);
@@ -33,6 +34,12 @@ export async function runCommand(argv: readonly string[], io: Io): Promise<numbe
     fail(error);
   }
   return worstOf(statuses);
+}
+
+/** The library says 'stat kangaroo://a/b: absent'; behind 'kangaroo stat: ' once is enough. */
+function withoutVerb(text: string, verb = ''): string {
+  if (text.startsWith(`${verb}: `)) return text.slice(verb.length + 2);
+  return text.startsWith(`${verb} kangaroo://`) ? text.slice(verb.length + 1) : text;
 }
 
 function newProgram(io: Io): Command {

@@ -28,9 +28,11 @@ test('each row has an errno that exists, a text and an advice of one clause', ()
   }
 });
 
-test('space may be made and disks come back, the rest waits for somebody', () => {
-  for (const errno of ['ENOSPC', 'EDQUOT', 'EIO']) expect(refusal(errno).retriesItself).toBe(true);
-  for (const errno of ['EACCES', 'EISDIR', 'EROFS', 'ENOENT']) {
+test('space is made, disks come back, directories arrive; the rest waits for somebody', () => {
+  for (const errno of ['ENOSPC', 'EDQUOT', 'EIO', 'ENOENT']) {
+    expect(refusal(errno).retriesItself).toBe(true);
+  }
+  for (const errno of ['EACCES', 'EISDIR', 'EROFS', 'EEXIST']) {
     expect(refusal(errno).retriesItself).toBe(false);
   }
 });

@@ -2,8 +2,8 @@
  * Runs a few lines against a local storage in a process of its own: under strace, in its own mount
  * name space, or both. The sources are stripped of their types into a directory of the caller's.
  *
- * The lines have: `storage`, `directory`, `native`, `fs`, `write(path, text, parts)` and the codec's
- * `operation`, `KIND`, `FLAGS`; what they pass to `report` comes back as JSON values, in order.
+ * The lines have what `prelude` defines: `open()` gives the storage, `op` and `write` apply to it.
+ * What they pass to `report` comes back as JSON values, in order.
  */
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';

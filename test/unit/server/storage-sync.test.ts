@@ -102,6 +102,47 @@ describe.each([true, false])('addon %s', (withAddon) => {
     expect([...fsync.slice(0, 2)].sort()).toEqual(['a/b/large', 'small']);
   });
 
+  check('one change alone syncs just what it needs', () => {
+    const { reports, fsync, fdatasync } = traced(`
+      const storage = open();
+      for (const path of ['a', 'b', 'c', 'd', 'e']) storage.apply(op(KIND.mkdir, path), null);
+      write(storage, 'c/from', 'x');
+      write(storage, 'e/gone', 'x');
+      await storage.sync();
+      const alone = async (change) => {
+        change();
+        await storage.sync();
+        // A call on a descriptor of its own marks the end of each in the trace.
+        fs.fsyncSync(root);
+      };
+      const root = fs.openSync(directory);
+      await alone(() => write(storage, 'a/small', 'x'));
+      await alone(() => write(storage, 'b/large', 'x'.repeat(1 << 20)));
+      await alone(() => storage.apply(op(KIND.rename, 'c/from', { path2: 'd/to' }), null));
+      await alone(() => storage.apply(op(KIND.remove, 'e/gone'), null));
+      await alone(() => storage.apply(op(KIND.mkdir, 'e/made'), null));
+      await alone(() => storage.apply(op(KIND.write, 'd/to'), Buffer.from('y')));
+      await alone(() => storage.apply(op(KIND.write, 'b/large'), Buffer.from('y')));
+      report(true);
+    `);
+    expect([reports, fdatasync]).toEqual([[true], ['d/to', 'b/large']]);
+    const changes: string[][] = [[]];
+    for (const path of fsync) {
+      if (path === '') changes.push([]);
+      else changes.at(-1)?.push(path);
+    }
+    expect(changes.map((paths) => paths.sort())).toEqual([
+      ['a', 'a/small'],
+      ['b', 'b/large'],
+      ['c', 'd'],
+      ['e'],
+      ['e', 'e/made'],
+      [],
+      [],
+      [],
+    ]);
+  });
+
   check('attributes and a repeated creation are synced too', () => {
     const { fsync, fdatasync } = traced(`
       const storage = open();
@@ -130,6 +171,19 @@ describe.each([true, false])('addon %s', (withAddon) => {
       await storage.sync();
     `);
     expect([...fsync].sort()).toEqual(['', 'e', 'e/b']);
+  });
+
+  (withAddon ? check : test.skip)('what is made through a link is covered by syncfs', () => {
+    const { syncfs, reports } = traced(`
+      const storage = open();
+      storage.apply(op(KIND.mkdir, 'd'), null);
+      fs.symlinkSync('d/made', directory + '/link');
+      await storage.sync();
+      write(storage, 'link', 'x');
+      report(fs.readFileSync(directory + '/d/made', 'utf8'));
+      await storage.sync();
+    `);
+    expect([reports, syncfs]).toEqual([['x'], 2]);
   });
 
   check('many files are one syncfs', () => {

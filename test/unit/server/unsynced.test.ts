@@ -104,6 +104,21 @@ test('a failure names the paths, up to a bound', async () => {
   held.release();
 });
 
+test('a failed syncfs names also what had been kept before there was too much', async () => {
+  const broken = Object.assign(new Error('broken'), { code: 'EIO' });
+  let isBroken = false;
+  const unsynced = new Unsynced(() => (isBroken ? Promise.reject(broken) : Promise.resolve()));
+  const paths = Array.from({ length: limits.fsyncFilesMax + 5 }, (_, i) => `f${i}`);
+  const files = paths.map((path) => hold(path));
+  const noteAll = (): void => files.forEach((held, i) => unsynced.file(held, `f${i}`, true));
+  noteAll();
+  expect(await unsynced.take().run()).toEqual([]);
+  isBroken = true;
+  noteAll();
+  expect(await unsynced.take().run()).toEqual([{ error: broken, paths, dev: 1n }]);
+  files.forEach((held) => held.release());
+});
+
 test('close lets go of everything', async () => {
   const { unsynced, synced } = await settled();
   const held = hold('a');

@@ -7,7 +7,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { FLAGS, KIND } from '../../../src/protocol/operation.ts';
-import { FileOverlay, type LiveOperation, type Piece } from '../../../src/spool/extents.ts';
+import {
+  FileOverlay,
+  sizeOver,
+  type LiveOperation,
+  type Piece,
+} from '../../../src/spool/extents.ts';
 
 const { CREATE, TRUNCATE } = FLAGS;
 
@@ -34,6 +39,7 @@ function payloadByte(seq: number, at: number): number {
   return ((seq * 31 + at * 7) % 255) + 1;
 }
 
+/** The bytes of the file after `op`. */
 function play(bytes: readonly number[], op: LiveOperation): number[] {
   const next = bytes.slice();
   const grow = (size: number) => {
@@ -87,9 +93,16 @@ describe('extents', () => {
     expect(overlay.size(1000)).toBe(100);
     expect(short(overlay.plan(0, 100))).toBe('base[0,10) hole[10,100)');
     const first = write(1, { flags: TRUNCATE, size: 10 });
+    const before = overlay.sizeRule;
+    expect(before).toEqual({ isFixed: true, atLeast: 100 });
     overlay.release(first);
     overlay.sweep();
     expect(overlay.baseLimit).toBe(100);
+    overlay.release(write(2, { flags: TRUNCATE, size: 100 }));
+    overlay.sweep();
+    expect(overlay.sizeRule).toEqual({ isFixed: false, atLeast: 0 });
+    expect(sizeOver(before, 10)).toBe(100);
+    expect(overlay.size(1000)).toBe(1000);
   });
 
   test('a truncation cuts pending bytes, and growing again shows zeros', () => {
@@ -128,6 +141,31 @@ describe('extents', () => {
     overlay.apply(write(2, { offset: far + 4, payloadBytes: 2 }), false);
     expect(overlay.size(0)).toBe(far + 10);
     expect(overlay.plan(far, 10).map((piece) => piece.end - piece.start)).toEqual([4, 2, 4]);
+  });
+
+  test('thousands of scattered writes, overwritten, cut and released, stay in order', () => {
+    const blocks = 4_000;
+    const overlay = new FileOverlay();
+    const base: readonly number[] = new Array<number>(blocks * 2).fill(200);
+    const ops: LiveOperation[] = [];
+    // 1,597 has no factor in common with 4,000: every block once, in scattered order.
+    for (let i = 0; i < blocks; i++) {
+      ops.push(write(i + 1, { offset: ((i * 1_597) % blocks) * 2, payloadBytes: 1 + (i % 4) }));
+    }
+    ops.push(write(blocks + 1, { offset: 1_001, payloadBytes: 3_000 }));
+    ops.push(write(blocks + 2, { flags: TRUNCATE, size: 7_001 }));
+    ops.push(write(blocks + 3, { offset: 5_000, payloadBytes: 1 }));
+    ops.forEach((op) => overlay.apply(op, false));
+    const whole = ops.reduce(play, base);
+    for (const released of [0, 1_000, 3_990, blocks + 1, blocks + 2, blocks + 3]) {
+      ops.slice(0, released).forEach((op) => overlay.release(op));
+      overlay.sweep();
+      const there = ops.slice(0, released).reduce(play, base);
+      expect(overlay.size(there.length)).toBe(whole.length);
+      expect(bytesOf(overlay.plan(0, whole.length), there)).toEqual(whole);
+      expect(bytesOf(overlay.plan(900, 200), there)).toEqual(whole.slice(900, 1_100));
+    }
+    expect(overlay.isEmpty).toBe(true);
   });
 
   const step = fc.record({

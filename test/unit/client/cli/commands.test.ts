@@ -74,6 +74,20 @@ describe('put', () => {
     expect(server.asked).toEqual(['commit']);
   });
 
+  test('on a terminal: a progress line that leaves no trace, and one line at the end', async () => {
+    const argv = ['put', local('f', 'x'), 'kangaroo://a/d/'];
+    const { status, stdout, stderr } = await kangaroo(argv, { terminal: true });
+    expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
+    expect(stderr).toMatch(/kangaroo put: 1 file, 1 B in \S+ m?s; safe at first-hop\n$/);
+    expect(stderr).toContain('\x1b[?25h');
+    const quiet = await kangaroo([...argv, '--no-progress'], { terminal: true });
+    expect(quiet).toMatchObject({ status: 0, stderr: '' });
+    server.pushError = new KangarooError('HELD', 'kangaroo://a/d/f: permission denied');
+    const held = await kangaroo([...argv, '--push'], { terminal: true });
+    expect(held.status).toBe(73);
+    expect(held.stderr).not.toContain('arrived');
+  });
+
   test('a directory wants -r', async () => {
     mkdirSync(join(scratch, 'tree'));
     writeFileSync(join(scratch, 'tree', 'leaf'), 'green');
@@ -142,7 +156,10 @@ describe('barriers', () => {
     server.pushError = new KangarooError('NOT_YET', 'push: the time ran out');
     const { status, stderr } = await kangaroo(['push', '--timeout', '5s']);
     expect(status).toBe(75);
-    expect(stderr).toContain('5 MiB in 3 operations on the way, waiting: a: no answer');
+    expect(stderr).toBe(
+      'kangaroo push: the time ran out; 5 MiB in 3 operations on the way, waiting: a: no answer ' +
+        '(nothing is lost; try again later)\n',
+    );
   });
 
   test('--timeout ends it even when the server says nothing', async () => {

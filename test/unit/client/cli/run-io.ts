@@ -1,7 +1,8 @@
 /**
  * Runs a command line in this process with streams of its own, for tests.
  */
-import { PassThrough, Readable, Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import type { Io } from '../../../../src/client/cli/io.ts';
 import { runCommand } from '../../../../src/client/cli/run.ts';
 

@@ -177,6 +177,8 @@ describe('progress', () => {
     expect(whereItWaits({ ...progress, reason: '' })).toBe('');
     const error = withProgress(new KangarooError('NOT_YET', 'late'), progress) as KangarooError;
     expect(error.message).toBe('late; 10 B in 1 operation on the way, waiting: a: no answer');
+    const told = new KangarooError('NOT_YET', '1 operation is still at server a');
+    expect(withProgress(told, progress)).toBe(told);
     const other = new KangarooError('HELD', 'x');
     expect(withProgress(other, progress)).toBe(other);
   });

@@ -126,6 +126,9 @@ export class Mover implements LinkOwner {
       case MESSAGES.HURRY.type:
         this.#hurry(decodeMessage('HURRY', frame).operations);
         return;
+      case MESSAGES.DROP.type:
+        this.#drop(decodeMessage('DROP', frame).operations);
+        return;
       case MESSAGES.MOVED.type:
         for (const { seq, segment, at } of decodeMessage('MOVED', frame).operations) {
           const work = this.#work.get(seq);
@@ -146,6 +149,17 @@ export class Mover implements LinkOwner {
       this.changed(link);
     }
     link.add(work);
+  }
+
+  #drop(ranges: readonly { readonly first: number; readonly last: number }[]): void {
+    for (const { first, last } of ranges) {
+      for (let seq = first; seq <= last; seq++) {
+        const work = this.#work.get(seq);
+        if (work === undefined) continue;
+        this.#work.delete(seq);
+        this.#linkFor(work.name).drop(work);
+      }
+    }
   }
 
   #hurry(ranges: readonly { readonly first: number; readonly last: number }[]): void {

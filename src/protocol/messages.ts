@@ -156,6 +156,8 @@ export const MESSAGES = {
   CANCEL: { type: 29, fields: {} },
   /** The sender will not send anything more on this session, ever. */
   BYE: { type: 30, fields: {} },
+  /** Server to mover: these were given up. What was sent of them already may still arrive. */
+  DROP: { type: 32, fields: { operations: { list: { first: 'u64', last: 'u64' } } } },
   /** Mover to server: these records of the spool cannot be read any more. */
   BAD: { type: 31, fields: { operations: { list: { seq: 'u64', problem: 'text' } } } },
 } as const satisfies Record<string, { readonly type: number; readonly fields: Fields }>;

@@ -34,7 +34,7 @@ import { Session } from './session.ts';
 import type { Storage } from './storage.ts';
 import { openLocalStorage } from './storage-local.ts';
 import { type Attempt, Stuck } from './stuck.ts';
-import { sendHurry, sendWork } from './verb-mover.ts';
+import { sendDrop, sendHurry, sendWork } from './verb-mover.ts';
 
 export class Server {
   readonly name: string;
@@ -205,13 +205,27 @@ export class Server {
     return [...this.#sessions].filter((session) => session.senderId === senderId);
   }
 
+  /** Its connection is over. */
+  /** Everything of this name has arrived, or been given up: nobody need be asked about it. */
+  settled(name: string): void {
+    for (const entry of this.spool.live.values()) if (entry.name === name) return;
+    this.outstanding.delete(name);
+    this.spool.index.flush({ forgottenDestinations: [name] });
+  }
+
   ended(session: Session): void {
-    this.#sessions.delete(session);
     if (this.mover === session) this.mover = null;
+  }
+
+  /** And it does nothing any more. */
+  forget(session: Session): void {
+    this.#sessions.delete(session);
   }
 
   /** An entry was given up: it leaves the spool and must not show any more. */
   giveUp(entries: readonly Entry[]): void {
+    if (entries.length === 0) return;
+    if (this.mover !== null) sendDrop(this.mover, entries.map(({ seq }) => seq));
     for (const entry of entries) entry.givenUp = true;
     this.spool.release(entries);
     for (const name of new Set(entries.map((entry) => entry.name))) this.spool.rebuildView(name);

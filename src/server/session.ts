@@ -129,6 +129,7 @@ export class Session {
     const { senderId } = hello;
     // One that still works on what came before must not do so beside this one, which sends it again.
     const before = role === 'mover' ? [] : this.server.sessionsOf(senderId);
+    this.senderId = senderId;
     if (before.length === 0) return this.#welcome(role, senderId, frame.callId);
     return Promise.all(before.map((session) => session.giveWay())).then(() => {
       if (this.connection.isOpen) this.#welcome(role, senderId, frame.callId);
@@ -138,7 +139,6 @@ export class Session {
   #welcome(role: Role, senderId: string, callId: number): void {
     const { spool, name } = this.server;
     this.role = role;
-    this.senderId = senderId;
     if (role !== 'mover') {
       spool.taken.meet(senderId, role === 'client');
       this.connection.onBulk = (head, fd) => this.#put(putsInBulk(this, head, fd));
@@ -191,6 +191,9 @@ export class Session {
     for (const abort of this.#calls.values()) abort.abort();
     giveBackGrants(this);
     this.server.ended(this);
+    // Until then it is found by one of the same sender that comes after it.
+    const idle = this.#putting?.catch(() => {}) ?? Promise.resolve();
+    void idle.then(() => this.server.forget(this));
     if (error !== null) {
       this.server.logger.info({ link: this.connection.peer, reason: error.message }, 'lost');
     }

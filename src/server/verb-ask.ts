@@ -8,10 +8,13 @@ import { deadlineIn, toWireMs } from '../base/deadline.ts';
 import { asKangarooError, KangarooError } from '../base/errors.ts';
 import type { Frame } from '../protocol/frame.ts';
 import { decodeMessage } from '../protocol/messages.ts';
-import { EVERYTHING, formatTarget, parseTarget, type Target } from '../route/address.ts';
+import { NO_ID } from '../protocol/operation.ts';
+import { formatServerAddress, type ServerAddress } from '../protocol/server-address.ts';
+import { EVERYTHING, formatTarget, matches, parseTarget, type Target } from '../route/address.ts';
+import type { Entry } from '../spool/entry.ts';
 import type { Notice } from './notices.ts';
 import type { Session } from './session.ts';
-import { statusOf } from './status.ts';
+import { type Status, statusOf, withHopsBeyond } from './status.ts';
 
 /** How long a report waits for a next hop that does not answer. */
 const REPORT_WAIT_MS = 3_000;
@@ -19,6 +22,8 @@ const REPORT_WAIT_MS = 3_000;
 interface Arguments {
   readonly target: Target;
   readonly after: number;
+  /** Of a hop that asks on: only what it numbered first; null: whatever is here. */
+  readonly originId: string | null;
 }
 
 interface Asked {
@@ -52,32 +57,34 @@ function parseArguments(text: string): Arguments {
   } catch (error) {
     throw new KangarooError('PROTOCOL', 'ASK: the arguments are no JSON', { cause: error });
   }
-  const { target, after } = Object(parsed) as { target?: unknown; after?: unknown };
+  const { target, after, originId } = Object(parsed) as Record<string, unknown>;
   return {
+    originId: typeof originId === 'string' && originId !== NO_ID ? originId : null,
     target: typeof target === 'string' ? parseTarget(target) : EVERYTHING,
     after: typeof after === 'number' && Number.isSafeInteger(after) ? after : 0,
   };
 }
 
-async function status({ session, args }: Asked): Promise<object> {
-  return await Promise.resolve(statusOf(session.server, args.target));
+async function status(asked: Asked): Promise<object> {
+  const { session, args } = asked;
+  const own = statusOf(session.server, args.target, args.originId);
+  const theirs = await askOn(asked, (document) => document as Status);
+  return withHopsBeyond(own, theirs.answers);
 }
 
 async function messages(asked: Asked): Promise<object> {
   const { server } = asked.session;
   const own = server.notices.since(asked.args.after);
-  const theirs = await askOn(asked, async (document) => {
+  const theirs = await askOn(asked, (document) => {
     const { messages: list } = document as { messages?: Notice[] };
-    return await Promise.resolve((list ?? []).filter(({ state }) => state === 'held'));
+    return (list ?? []).filter(({ state }) => state === 'held');
   });
   return { messages: [...own.messages, ...theirs.answers.flat()], last: own.last };
 }
 
 async function retry(asked: Asked): Promise<object> {
   const here = await asked.session.server.stuck.retry(asked.args.target);
-  const theirs = await askOn(asked, async (document) => {
-    return await Promise.resolve((document as { retried?: number }).retried ?? 0);
-  });
+  const theirs = await askOn(asked, (document) => (document as { retried?: number }).retried ?? 0);
   const retried = here + sum(theirs.answers);
   if (retried === 0 && theirs.error !== null) throw theirs.error;
   return { retried };
@@ -89,45 +96,60 @@ async function discard(asked: Asked): Promise<object> {
     throw new KangarooError('USAGE', 'discard needs to be told what to give up');
   }
   const given = await server.stuck.discard(asked.args.target);
+  given.push(...unreachable(asked));
   server.giveUp(given);
-  const theirs = await askOn(asked, async (document) => {
-    return await Promise.resolve((document as { discarded?: number }).discarded ?? 0);
-  });
+  const theirs = await askOn(
+    asked,
+    (document) => (document as { discarded?: number }).discarded ?? 0,
+  );
+  for (const name of new Set(given.map((entry) => entry.name))) server.settled(name);
   const discarded = given.length + sum(theirs.answers);
   if (discarded === 0 && theirs.error !== null) throw theirs.error;
   return { discarded };
+}
+
+/**
+ * What waits for a next hop that cannot be reached, such as a server whose name was mistyped. What is
+ * under way to one that can be reached is not given up: it will have arrived before anybody looks.
+ */
+function unreachable({ session, args }: Asked): Entry[] {
+  const { server } = session;
+  if (server.links.get(args.target.name)?.state !== 'waiting') return [];
+  const meant: Entry[] = [];
+  for (const entry of server.movable()) {
+    if (matches(args.target, entry.name, entry.path)) meant.push(entry);
+  }
+  return meant;
 }
 
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
 }
 
-/** Asks the next hop of every name that is meant. Those that do not answer in time are left out. */
+/** Asks every next hop that is meant, once each. Those that do not answer in time are left out. */
 async function askOn<T>(
   asked: Asked,
-  read: (document: unknown) => Promise<T>,
+  read: (document: unknown) => T,
 ): Promise<{ readonly answers: T[]; readonly error: KangarooError | null }> {
   const { session, args, verb, hops, timeoutMs } = asked;
   const { server } = session;
-  const known = args.target.name === '' ? server.spool.index.destinations() : [args.target.name];
-  const names = known.filter((name) => name !== server.name);
   const deadline = Math.min(session.deadline(timeoutMs), deadlineIn(REPORT_WAIT_MS));
+  const originId = args.originId ?? (server.relays ? NO_ID : server.spool.spoolId);
+  const target = formatTarget(args.target);
+  const request = {
+    verb,
+    timeoutMs: toWireMs(deadline),
+    hops: hops + 1,
+    arguments: JSON.stringify({ target, after: 0, originId }),
+  };
   let error: KangarooError | null = null;
   const answers = await Promise.all(
-    names.map(async (name): Promise<T | null> => {
+    nextHops(asked).map(async (address): Promise<T | null> => {
       try {
-        const address = server.nextHop(name, hops);
-        const target = formatTarget({ name, path: args.target.path });
-        const request = {
-          verb,
-          timeoutMs: toWireMs(deadline),
-          hops: hops + 1,
-          arguments: JSON.stringify({ target, after: 0 }),
-        };
-        const { json } = await server.downstream.with(address, deadline, async (connection) => {
+        const { json } = await server.downstream.lookup(address, deadline, async (connection) => {
           return await connection.ask('ASK', request, 'DOCUMENT', { deadline, what: verb });
         });
-        return await read(JSON.parse(json));
+        return read(JSON.parse(json));
       } catch (failure) {
         error ??= asKangarooError(failure);
         return null;
@@ -135,4 +157,21 @@ async function askOn<T>(
     }),
   );
   return { answers: answers.filter((answer) => answer !== null), error };
+}
+
+/** The addresses that lie beyond this hop for what is asked about. */
+function nextHops({ session, args, hops }: Asked): ServerAddress[] {
+  const { server } = session;
+  const known = args.target.name === '' ? server.outstanding : [args.target.name];
+  const addresses = new Map<string, ServerAddress>();
+  for (const name of known) {
+    if (name === server.name) continue;
+    try {
+      const address = server.nextHop(name, hops);
+      addresses.set(formatServerAddress(address), address);
+    } catch {
+      // No way on from here: what there is of that name lies here, and was answered for.
+    }
+  }
+  return [...addresses.values()];
 }

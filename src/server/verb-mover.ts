@@ -83,13 +83,22 @@ function sendMoved(session: Session, entries: readonly Entry[]): void {
 
 /** A push, or a reader, waits for these. */
 export function sendHurry(session: Session, seqs: readonly number[]): void {
+  session.connection.send('HURRY', { operations: rangesOf(seqs) });
+}
+
+/** These were given up. */
+export function sendDrop(session: Session, seqs: readonly number[]): void {
+  session.connection.send('DROP', { operations: rangesOf(seqs) });
+}
+
+function rangesOf(seqs: readonly number[]): { first: number; last: number }[] {
   const operations: { first: number; last: number }[] = [];
   for (const seq of [...seqs].sort((a, b) => a - b)) {
     const last = operations.at(-1);
     if (last !== undefined && seq <= last.last + 1) last.last = seq;
     else operations.push({ first: seq, last: seq });
   }
-  session.connection.send('HURRY', { operations });
+  return operations;
 }
 
 /** Frames that only a mover sends. */

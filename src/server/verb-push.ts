@@ -176,5 +176,5 @@ async function pushName(push: Push, name: string): Promise<void> {
   );
   // Nothing new for that name: the next push of everything need not ask it again.
   const wholeName = target.path === '' && push.originId === null;
-  if (wholeName && server.spool.highestSeq === lastSeq) server.outstanding.delete(name);
+  if (wholeName && server.spool.highestSeq === lastSeq) server.settled(name);
 }

@@ -24,7 +24,6 @@ import {
 import type { Extent } from '../spool/data.ts';
 import type { Incoming } from '../spool/spool.ts';
 import type { Reason } from './notices.ts';
-import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 
 const writeFile = promisify(write);

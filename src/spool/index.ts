@@ -37,6 +37,7 @@ export interface IndexChanges {
   readonly taken?: readonly TakenRow[];
   readonly forgottenSenders?: readonly string[];
   readonly destinations?: readonly string[];
+  readonly forgottenDestinations?: readonly string[];
   /** Intents up to this id belong to operations that `taken` covers now. */
   readonly intentsDone?: number;
 }
@@ -131,6 +132,7 @@ export class SpoolIndex {
       }
       if (this.#touched % 1024 === 0) s.limitSessions.run(limits.sessionsRememberedMax);
       for (const name of changes.destinations ?? []) s.addDestination.run(name);
+      for (const name of changes.forgottenDestinations ?? []) s.removeDestination.run(name);
       if (changes.intentsDone !== undefined) s.clearIntents.run(changes.intentsDone);
     });
   }
@@ -243,6 +245,7 @@ function prepare(db: Database.Database) {
     clearIntents: db.prepare('DELETE FROM intent WHERE id <= ?'),
     lastTouched: db.prepare('SELECT coalesce(max(touched), 0) AS touched FROM taken'),
     getDestinations: db.prepare('SELECT name FROM destination'),
+    removeDestination: db.prepare('DELETE FROM destination WHERE name = ?'),
     addDestination: db.prepare('INSERT OR IGNORE INTO destination VALUES (?)'),
   };
 }

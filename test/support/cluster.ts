@@ -154,7 +154,7 @@ export class Hop {
       ...args,
       ...extra,
     ];
-    const child = spawn(process.execPath, [program, ...line], {
+    const child = spawn(program, line, {
       env: this.#env,
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,

@@ -50,7 +50,7 @@ export function bareEnvironment(home: string): Record<string, string> {
 
 /** Starts `kangaroo ARGS` and leaves its standard input open unless `input` is given. */
 export function start(args: readonly string[], options: RunOptions = {}): Running {
-  return startProgram(process.execPath, [program, ...args], options);
+  return startProgram(program, args, options);
 }
 
 /** Starts any program in the same way. */

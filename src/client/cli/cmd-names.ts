@@ -180,7 +180,7 @@ async function mv(from: string, to: string, flags: NameFlags, context: Context):
   }
   await forEach([from], flags, context, true, async (client, source) => {
     refuseRoot(source);
-    await client.stat(source, { signal });
+    await assertNotAbsent(client, source, context);
     const found = await statOrNull(client, target, context);
     if (target.directory && found?.kind !== 'directory') {
       throw refused('NOT_DIRECTORY', target, found === null ? 'no such directory' : 'a file');
@@ -222,6 +222,15 @@ function refuseRoot({ name, path }: Address): void {
   });
 }
 
+/** A source that nobody can see now may be there: the rename is spooled, and held if it is not. */
+async function assertNotAbsent(client: Kangaroo, address: Address, { io }: Context): Promise<void> {
+  try {
+    await client.stat(address, { signal: io.signal });
+  } catch (error) {
+    if (asKangarooError(error).code !== 'NOT_YET') throw error;
+  }
+}
+
 async function statOrNull(
   client: Kangaroo,
   address: Address,
@@ -230,7 +239,9 @@ async function statOrNull(
   try {
     return await client.stat(address, { signal: io.signal });
   } catch (error) {
-    if (asKangarooError(error).code === 'NOT_FOUND') return null;
+    // While its server is away a name that is not known here counts as absent, so that work goes on.
+    const { code } = asKangarooError(error);
+    if (code === 'NOT_FOUND' || code === 'NOT_YET') return null;
     throw error;
   }
 }

@@ -63,10 +63,7 @@ export async function startRsync(directory) {
   mkdirSync(store, { recursive: true });
   const config = join(directory, 'rsyncd.conf');
   const account = process.getuid() === 0 ? 'uid = root\ngid = root\n' : '';
-  writeFileSync(
-    config,
-    `use chroot = no\n${account}[store]\npath = ${store}\nread only = no\n`,
-  );
+  writeFileSync(config, `use chroot = no\n${account}[store]\npath = ${store}\nread only = no\n`);
   const port = await freePort();
   const argv = ['--daemon', '--no-detach', `--config=${config}`, `--port=${port}`];
   const child = startProgram('rsync', [...argv, '--address=127.0.0.1']);

@@ -32,8 +32,10 @@ export function describeMachine(directory) {
   return { machine, versions };
 }
 
+/** Its version number, as it says itself in its first line. */
 function versionOf(name, program, argv) {
-  return { [name]: hasProgram(program) ? firstLine(program, argv) : 'not installed' };
+  if (!hasProgram(program)) return { [name]: 'not installed' };
+  return { [name]: /\d+(\.\d+)+/.exec(firstLine(program, argv) ?? '')?.[0] ?? 'unknown' };
 }
 
 function commitOf() {
@@ -41,14 +43,14 @@ function commitOf() {
   const head = git('rev-parse', '--short=12', 'HEAD');
   if (head.status !== 0) return 'not a checkout';
   // What the benches themselves write does not count as a change.
-  const changes = git('status', '--porcelain', '--', '.', ':!bench/results', ':!bench/figures');
+  const written = [':!bench/results', ':!bench/README.md', ':!bench/figures/*.json'];
+  const changes = git('status', '--porcelain', '--', '.', ...written, ':!bench/figures/*.svg');
   return head.stdout.trim() + (changes.stdout.trim() === '' ? '' : ', with changes');
 }
 
 function fileSystemOf(directory) {
-  const { stdout } = spawnSync('findmnt', ['-no', 'FSTYPE,OPTIONS', '-T', directory], {
+  const { stdout } = spawnSync('findmnt', ['-no', 'FSTYPE', '-T', directory], {
     encoding: 'utf8',
   });
-  const [type = 'unknown', options = ''] = (stdout ?? '').trim().split(/\s+/);
-  return options === '' ? type : `${type} (${options})`;
+  return stdout?.trim() || 'unknown';
 }

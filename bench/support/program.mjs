@@ -63,6 +63,7 @@ export async function until(what, look, { timeoutMs = 60_000, everyMs = 10 } = {
   for (const startMs = performance.now(); ; await pause(everyMs)) {
     const found = await look();
     if (found !== undefined) return found;
-    if (performance.now() - startMs > timeoutMs) throw new Error(`${what}: not within ${timeoutMs} ms`);
+    if (performance.now() - startMs > timeoutMs)
+      throw new Error(`${what}: not within ${timeoutMs} ms`);
   }
 }

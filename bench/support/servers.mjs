@@ -16,11 +16,16 @@ export const kangaroo = join(root, 'bin/kangaroo');
 const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 60_000;
 
-/** A running server. `start` makes one, and again after `stop` or `kill`: the spool stays. */
+/**
+ * A running server. `start` makes one, and again after `stop` or `kill`: the spool stays, and so does
+ * its address.
+ */
 export class BenchServer {
   #options;
   #process = null;
+  /** What its ready file said, last. */
   #ready = null;
+  #isReady = false;
   #leave = async () => {};
 
   /**
@@ -77,6 +82,7 @@ export class BenchServer {
     const child = spawn(program, argv, { env: cleanEnvironment(), stdio: ['ignore', log, log] });
     closeSync(log);
     this.#process = child;
+    this.#isReady = false;
     this.#leave = onEnd(() => this.kill());
     const look = () => {
       if (child.exitCode !== null) throw new Error(`${this.name} ended: ${this.lastWords()}`);
@@ -86,6 +92,7 @@ export class BenchServer {
       timeoutMs: START_TIMEOUT_MS,
       everyMs: 5,
     });
+    this.#isReady = true;
     return performance.now() - startMs;
   }
 
@@ -108,7 +115,7 @@ export class BenchServer {
     const child = this.#process;
     if (child === null) return;
     this.#process = null;
-    const movers = this.#ready === null ? [] : this.pids.slice(1);
+    const movers = this.#isReady ? this.pids.slice(1) : [];
     if (child.exitCode === null && child.signalCode === null) {
       const gone = new Promise((resolve) => child.once('exit', resolve));
       child.kill(signal);
@@ -120,12 +127,12 @@ export class BenchServer {
     await until(`end of the mover of ${this.name}`, () =>
       movers.some((pid) => existsSync(`/proc/${pid}`)) ? undefined : true,
     );
-    this.#process = null;
     await this.#leave();
   }
 
   #argv(readyFile) {
-    const { directory, name, listen, stores, routes, allow, spoolLimit } = this.#options;
+    const { directory, name, stores, routes, allow, spoolLimit } = this.#options;
+    const listen = this.#ready?.listen[0] ?? this.#options.listen;
     if (stores) mkdirSync(this.exportDirectory, { recursive: true });
     return [
       ...['server', '--name', name, '--listen', listen, '--spool', this.spool],

@@ -14,12 +14,13 @@
 import { randomInt } from 'node:crypto';
 import { crc32c } from '../base/crc32c.ts';
 import { deadlineIn, NEVER, nowMs } from '../base/deadline.ts';
-import { asKangarooError, type KangarooError } from '../base/errors.ts';
+import { asKangarooError, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
-import { type Chunk, type Connection, dial } from '../protocol/connection.ts';
+import { type Chunk, type Connection, decodeError, dial } from '../protocol/connection.ts';
 import { encodePrefix, FRAME_FLAGS, PUTS_TYPE } from '../protocol/frame.ts';
 import { greet } from '../protocol/hello.ts';
+import { MESSAGES } from '../protocol/messages.ts';
 import { decodeHead, measure, renumber } from '../protocol/operation.ts';
 import { formatServerAddress, type ServerAddress } from '../protocol/server-address.ts';
 import type { SegmentFiles } from '../spool/files.ts';
@@ -30,6 +31,8 @@ import type { Work } from './work.ts';
 
 /** Below this a read and a write are quicker than waking a thread for sendfile(2). */
 const SENDFILE_BYTES_MIN = 64 * 1024;
+/** After so many failures in a row, each time, what was sent is read back and checked. */
+const SUSPECT_EVERY = 4;
 const BURST_BYTES_MIN = 256 * 1024;
 const BURST_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -45,7 +48,11 @@ export interface LinkOwner {
   /** Runs `work` as soon as fewer than `limits.linksMax` links are at work. */
   inTurn(work: () => Promise<void>): Promise<void>;
   released(work: readonly Work[]): void;
-  bad(work: Work, problem: string): void;
+  /**
+   * Has the server look at a record that cannot be read back: if it is damaged, it is given up and
+   * dropped from here before this resolves. Rejects when that cannot be known now.
+   */
+  bad(work: Work, problem: string): Promise<void>;
   changed(link: Link): void;
 }
 
@@ -193,10 +200,12 @@ export class Link {
       throw error;
     }
     connection.startHeartbeat();
-    connection.onFrame = () => {};
+    connection.onFrame = (frame) => {
+      // Belongs to no call: why the next hop is about to hang up.
+      if (frame.type === MESSAGES.ERROR.type) connection.close(decodeError(frame));
+    };
     void connection.closed.then(() => this.#wake());
     this.#connection = connection;
-    this.#failures = 0;
     this.#committing = false;
     this.#lastCommitMs = nowMs();
     this.#become('sending', '');
@@ -212,10 +221,12 @@ export class Link {
     this.#hurriedWaiting = this.#hurried.size;
     for (const work of this.#order.all()) work.sent = false;
     this.#repeatedUpTo = this.#highestSent;
-    if (error.code === 'CORRUPT') await this.#findBad();
+    this.#failures += 1;
+    // What the next hop said last may have been lost with the connection.
+    const isSuspect = this.#order.inFlightCount > 0 && this.#failures % SUSPECT_EVERY === 0;
+    if (error.code === 'CORRUPT' || isSuspect) await this.#findBad();
     this.#order.rollback();
     if (this.#stopped) return;
-    this.#failures += 1;
     const pauseMs = backoffMs(this.#failures, randomInt(1 << 20) / (1 << 20));
     this.#retryAtMs = nowMs() + pauseMs;
     this.#become('waiting', error.message);
@@ -240,6 +251,7 @@ export class Link {
 
   async #send(connection: Connection, batch: readonly Work[]): Promise<void> {
     const startMs = nowMs();
+    for (const { seq } of batch) this.#highestSent = Math.max(this.#highestSent, seq);
     const borrowed: (() => void)[] = [];
     try {
       const { chunks, bytes, files } = await this.#chunksOf(batch, borrowed);
@@ -256,7 +268,6 @@ export class Link {
     for (const work of batch) {
       this.#sent.push(work);
       this.#sentBytes += work.payloadBytes;
-      this.#highestSent = Math.max(this.#highestSent, work.seq);
       work.sent = true;
       if (!this.#hurried.has(work)) continue;
       this.#hurriedSent = true;
@@ -344,9 +355,7 @@ export class Link {
     const decoded = decodeHead(head);
     if (typeof decoded !== 'string' && decoded.seq === work.seq) return;
     const problem = typeof decoded === 'string' ? decoded : 'another record lies there';
-    this.#owner.bad(work, problem);
-    this.drop(work);
-    throw new Error(`record ${work.seq} cannot be read back: ${problem}`);
+    throw new KangarooError('CORRUPT', `record ${work.seq} cannot be read back: ${problem}`);
   }
 
   #prefix(batch: readonly Work[], bodyBytes: number): Buffer {
@@ -379,6 +388,7 @@ export class Link {
       await connection.ask('COMMIT', { lowWater }, 'COMMITTED', { deadline: NEVER });
       // The same connection, so the same incarnation, and still ours: only now may they go.
       if (connection !== this.#connection) return;
+      this.#failures = 0;
       this.#order.done(covered);
       for (const work of covered) this.#hurried.delete(work);
       this.#rate.add(bytes, nowMs());
@@ -391,19 +401,27 @@ export class Link {
     }
   }
 
-  /** The next hop said that a record is corrupt: find out which of ours is, and let the rest go. */
+  /** A record may be corrupt: find out which of ours is, so that the rest can go. */
   async #findBad(): Promise<void> {
-    for (const work of [...this.#order.all()]) {
-      if (work.seq > this.#highestSent) break;
-      try {
-        const record = await this.#owner.files.read(work.segment, work.at, work.bytes);
-        const problem = recordProblem(record, 0, work) ?? (await this.#payloadProblem(work, record));
-        if (problem === null) continue;
-        this.#owner.bad(work, problem);
-      } catch (error) {
-        this.#owner.bad(work, asKangarooError(error).message);
+    try {
+      for (const work of [...this.#order.all()]) {
+        if (work.seq > this.#highestSent || this.#stopped) break;
+        const problem = await this.#problemOf(work);
+        if (problem !== null && this.#order.has(work.seq)) await this.#owner.bad(work, problem);
       }
-      this.drop(work);
+    } catch (error) {
+      this.#owner.logger.warn({ err: error, hop: this.label }, 'reading back what was sent');
+    }
+  }
+
+  /** @throws errno errors that say nothing about the record */
+  async #problemOf(work: Work): Promise<string | null> {
+    try {
+      const record = await this.#owner.files.read(work.segment, work.at, work.bytes);
+      return recordProblem(record, 0, work) ?? (await this.#payloadProblem(work, record));
+    } catch (error) {
+      if (!(error instanceof KangarooError) || error.code !== 'CORRUPT') throw error;
+      return error.message;
     }
   }
 

@@ -8,7 +8,7 @@
  */
 import PQueue from 'p-queue';
 import type { Logger } from '../base/log.ts';
-import type { Deadline } from '../base/deadline.ts';
+import { type Deadline, NEVER } from '../base/deadline.ts';
 import { limits } from '../base/limits.ts';
 import type { Connection } from '../protocol/connection.ts';
 import type { Frame } from '../protocol/frame.ts';
@@ -64,6 +64,8 @@ export class Mover implements LinkOwner {
     if (signal.aborted) onAbort();
     this.#report = setInterval(() => {
       for (const link of this.#links.values()) if (link.state === 'sending') this.changed(link);
+      // The server has removed what was delivered; an open descriptor would keep it on the disk.
+      this.files.dropRemoved();
     }, REPORT_EVERY_MS);
     try {
       const error = await server.closed;
@@ -97,9 +99,10 @@ export class Mover implements LinkOwner {
     this.#server.send('RELEASE', { operations });
   }
 
-  bad(work: Work, problem: string): void {
-    this.#work.delete(work.seq);
-    this.#server.send('BAD', { operations: [{ seq: work.seq, problem }] });
+  async bad({ seq }: Work, problem: string): Promise<void> {
+    const what = `operation ${seq}: ${problem}`;
+    const operations = [{ seq, problem }];
+    await this.#server.ask('BAD', { operations }, 'DONE', { deadline: NEVER, what });
   }
 
   changed(link: Link): void {

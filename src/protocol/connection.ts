@@ -419,7 +419,8 @@ export class Connection {
   }
 }
 
-function decodeError(frame: Frame): KangarooError {
+/** The error that an ERROR frame carries. @throws KangarooError PROTOCOL */
+export function decodeError(frame: Frame): KangarooError {
   const { code, message, hint } = decodeMessage('ERROR', frame);
   return new KangarooError(isErrorCode(code) ? code : 'INTERNAL', message, { hint });
 }

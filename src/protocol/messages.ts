@@ -158,7 +158,7 @@ export const MESSAGES = {
   BYE: { type: 30, fields: {} },
   /** Server to mover: these were given up. What was sent of them already may still arrive. */
   DROP: { type: 32, fields: { operations: { list: { first: 'u64', last: 'u64' } } } },
-  /** Mover to server: these records of the spool cannot be read any more. */
+  /** Mover to server: can these be read at all? DONE comes when the damaged ones were dropped. */
   BAD: { type: 31, fields: { operations: { list: { seq: 'u64', problem: 'text' } } } },
 } as const satisfies Record<string, { readonly type: number; readonly fields: Fields }>;
 

@@ -12,6 +12,7 @@ import { KangarooError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { decodeHead, KIND, NO_ID, type Operation, type RecordHeader } from '../protocol/operation.ts';
 import type { Entry } from '../spool/entry.ts';
+import type { IntentKey } from '../spool/index.ts';
 import type { Incoming, Spool } from '../spool/spool.ts';
 import type { Reason } from './notices.ts';
 import { isShortage, refusalOf } from './refusal.ts';
@@ -29,6 +30,11 @@ export class Destination {
   /** Called when a sync has failed and every sender has to start over. */
   readonly #onSyncFailed: (error: unknown) => void;
   readonly #guard = new ReplayGuard();
+  /**
+   * Noted renames that have been applied since the last sync. Not those of an earlier incarnation
+   * that have yet to come again: they need their note until they do.
+   */
+  #renames: IntentKey[] = [];
   /** Counts what was begun and what of it a sync has covered. */
   #applied = 0;
   #synced = 0;
@@ -169,6 +175,7 @@ export class Destination {
     // now. So which file it is to move is noted, durably, before it is moved.
     const { index } = this.#spool;
     const noted = index.intent(sender, seq);
+    this.#renames.push({ sender, seq });
     const source = this.storage.identity(head.path);
     if (noted !== null) {
       const target = this.storage.identity(head.path2);
@@ -184,7 +191,7 @@ export class Destination {
     const covers = this.#applied;
     this.#guard.begin();
     const direct = this.#spool.taken.takeDirect();
-    const intentsDone = this.#spool.index.lastIntent;
+    const intentsDone = this.#renames.splice(0);
     try {
       await this.storage.sync();
     } catch (error) {
@@ -199,8 +206,9 @@ export class Destination {
     this.#spool.taken.promote(direct);
     const changes = this.#spool.taken.changes();
     try {
-      this.#spool.index.flush({ ...changes, ...(intentsDone > 0 ? { intentsDone } : {}) });
+      this.#spool.index.flush({ ...changes, intentsDone });
     } catch (error) {
+      this.#renames.unshift(...intentsDone);
       this.#spool.taken.restore(changes);
       this.#guard.resume();
       throw error;

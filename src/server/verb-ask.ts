@@ -98,6 +98,8 @@ async function discard(asked: Asked): Promise<object> {
   const given = await server.stuck.discard(asked.args.target);
   given.push(...unreachable(asked));
   server.giveUp(given);
+  // Durable before it is answered: what was given up must not come back with the next start.
+  if (given.length > 0) await server.spool.tidy();
   const theirs = await askOn(
     asked,
     (document) => (document as { discarded?: number }).discarded ?? 0,

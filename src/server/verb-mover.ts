@@ -5,9 +5,7 @@
 import type { Frame } from '../protocol/frame.ts';
 import { KangarooError } from '../base/errors.ts';
 import { decodeMessage, type Message, MESSAGES } from '../protocol/messages.ts';
-import { formatAddress } from '../route/address.ts';
 import type { Entry } from '../spool/entry.ts';
-import { logName } from '../spool/segment.ts';
 import type { Session } from './session.ts';
 
 /** Operations in one WORK frame. */
@@ -113,7 +111,7 @@ export function moverFrame(session: Session, frame: Frame): void {
       return;
     }
     case MESSAGES.BAD.type:
-      void putAside(session, decodeMessage('BAD', frame));
+      void bad(session, frame);
       return;
     case MESSAGES.SUBSCRIBE.type:
       return;
@@ -135,25 +133,23 @@ function release(session: Session, { operations }: Message<'RELEASE'>): void {
 }
 
 /**
- * Records that the mover cannot read back. What this server can read itself, at the place where it
- * is now, goes out as work again; the rest is reported, kept aside, and out of the way.
+ * Records that the mover cannot read back. The server looks for itself, where they are now: what it
+ * can read stays, what is damaged is put aside and given up, and the mover is told to drop it. Then
+ * the call is answered, behind whatever the mover has to know.
  */
-async function putAside(session: Session, { operations }: Message<'BAD'>): Promise<void> {
-  const { server } = session;
-  const entries: Entry[] = [];
-  for (const { seq, problem } of operations) {
-    const entry = server.spool.live.get(seq);
-    if (entry === undefined) continue;
-    if (await server.spool.isSound(entry)) {
-      sendWork(session, [entry]);
-      continue;
+async function bad({ server, connection }: Session, frame: Frame): Promise<void> {
+  const { spool } = server;
+  try {
+    for (const { seq } of decodeMessage('BAD', frame).operations) {
+      const entry = spool.live.get(seq);
+      const problem = entry === undefined ? null : await spool.problemOf(entry);
+      if (entry === undefined || problem === null || entry.released) continue;
+      server.quarantine(entry, problem);
     }
-    const address = formatAddress(entry.name, entry.path);
-    const where = `${logName(entry.segment)} at ${entry.at}`;
-    server.notices.quarantined(address, problem, where, entry.bytes);
-    server.logger.error({ op: seq, file: address, problem }, 'a spooled record is damaged');
-    server.spool.putAside(entry, problem);
-    entries.push(entry);
+    connection.send('DONE', {}, frame.callId);
+  } catch (error) {
+    server.logger.error({ err: error }, 'looking at a record that the mover cannot read');
+    if (spool.index.isFailed) spool.fail(error);
+    connection.sendError(error, frame.callId);
   }
-  server.giveUp(entries);
 }

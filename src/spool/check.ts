@@ -25,6 +25,9 @@ import {
   walkLog,
 } from './segment.ts';
 
+/** How often the index is copied again because something seems to be missing. */
+const LOOKS_MAX = 100;
+
 export interface CheckFinding {
   readonly segment: string;
   readonly offset: number;
@@ -46,7 +49,7 @@ export async function checkSpool(
 ): Promise<CheckResult> {
   const segments = join(directory, 'segments');
   if (!existsSync(segments)) throw new KangarooError('USAGE', `${directory}: there is no spool`);
-  const check = new Check(segments, releasedNumbers(directory), report);
+  const check = new Check(directory, report);
   const logs = readdirSync(segments)
     .map(parseSegmentName)
     .filter((name) => name?.kind === 'log')
@@ -80,18 +83,17 @@ function releasedNumbers(directory: string): ReadonlyMap<number, RangeSet> {
 
 class Check {
   readonly result = { operations: 0, bytes: 0, problems: 0 };
+  readonly #directory: string;
   readonly #segments: string;
-  readonly #released: ReadonlyMap<number, RangeSet>;
+  #released: ReadonlyMap<number, RangeSet>;
+  #looks = 0;
   readonly #report: (finding: CheckFinding) => void;
   #data: { readonly number: number; readonly handle: FileHandle } | null = null;
 
-  constructor(
-    segments: string,
-    released: ReadonlyMap<number, RangeSet>,
-    report: (finding: CheckFinding) => void,
-  ) {
-    this.#segments = segments;
-    this.#released = released;
+  constructor(directory: string, report: (finding: CheckFinding) => void) {
+    this.#directory = directory;
+    this.#segments = join(directory, 'segments');
+    this.#released = releasedNumbers(directory);
     this.#report = report;
   }
 
@@ -125,7 +127,7 @@ class Check {
       if (!found.payloadSound) {
         this.#problem(segment, at, found.bytes, `payload checksum of ${where}`);
       } else if ((head.flags & FLAGS.EXTERNAL) !== 0 && released?.has(head.seq) !== true) {
-        await this.#external(segment, at, head, where);
+        await this.#external(number, at, head, where);
       }
     }
   }
@@ -134,18 +136,29 @@ class Check {
     await this.#data?.handle.close();
   }
 
-  async #external(segment: string, at: number, head: RecordHeader, where: string): Promise<void> {
+  async #external(number: number, at: number, head: RecordHeader, where: string): Promise<void> {
     const payload = Buffer.alloc(head.payloadBytes);
     try {
       const handle = await this.#open(head.payloadSegment);
       const { bytesRead } = await handle.read(payload, 0, payload.length, head.payloadOffset);
       if (bytesRead === payload.length && crc32c(payload) === head.payloadCrc) return;
     } catch {
-      // Released by a running server since the index was copied, if it is gone for a good reason.
-      if (this.#released.size === 0) return;
+      // The file is gone.
     }
+    if (this.#hasLeft(number, head.seq)) return;
+    const segment = logName(number);
     const data = dataName(head.payloadSegment);
     this.#problem(segment, at, head.payloadBytes, `payload checksum of ${where} in ${data}`);
+  }
+
+  /** Has a running server released it since the index was copied? Then it may be gone. */
+  #hasLeft(number: number, seq: number): boolean {
+    if (this.#released.get(number)?.has(seq) === true) return true;
+    if (!existsSync(join(this.#segments, logName(number)))) return true;
+    this.#looks += 1;
+    if (this.#looks > LOOKS_MAX) return false;
+    this.#released = releasedNumbers(this.#directory);
+    return this.#released.get(number)?.has(seq) === true;
   }
 
   async #open(number: number): Promise<FileHandle> {

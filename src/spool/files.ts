@@ -2,8 +2,8 @@
  * The segment files of a spool by number: one place that opens, reads and closes them.
  *
  * A bounded number is open at a time. A file that is being read stays open until the reads end, so
- * an unlink in the meantime takes nothing away from a reader. What can never be read is CORRUPT: a
- * file that is gone or too short, a bad place of the disk. A shortage of descriptors is not.
+ * an unlink in the meantime takes nothing away from a reader. A file that is gone or too short is
+ * CORRUPT. A shortage of descriptors and a read error of the disk are not: these may pass.
  */
 import { close, closeSync, constants, fstatSync, openSync, read } from 'node:fs';
 import { join } from 'node:path';
@@ -34,7 +34,7 @@ export class SegmentFiles {
     return join(this.directory, this.#isData(number) ? dataName(number) : logName(number));
   }
 
-  /** @throws KangarooError CORRUPT when it cannot be read, errno errors of a shortage */
+  /** @throws KangarooError CORRUPT when the segment is shorter or gone, errno errors */
   async read(number: number, offset: number, length: number): Promise<Buffer> {
     const file = this.#use(number);
     try {
@@ -49,8 +49,6 @@ export class SegmentFiles {
         done += bytesRead;
       }
       return bytes;
-    } catch (error) {
-      throw this.#unreadable(number, error);
     } finally {
       this.#release(file);
     }
@@ -100,16 +98,10 @@ export class SegmentFiles {
     try {
       return openSync(this.path(number), constants.O_RDONLY);
     } catch (error) {
-      throw this.#unreadable(number, error);
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      const text = `${this.path(number)}: ${(error as Error).message}`;
+      throw new KangarooError('CORRUPT', text, { cause: error });
     }
-  }
-
-  /** A missing file or a bad place of the disk stays so; any other error passes. */
-  #unreadable(number: number, error: unknown): unknown {
-    const errno = errnoOf(error);
-    if (errno !== 'ENOENT' && errno !== 'EIO') return error;
-    const text = `${this.path(number)}: ${(error as Error).message}`;
-    return new KangarooError('CORRUPT', text, { cause: error });
   }
 
   #closeOldestIdle(): void {

@@ -47,6 +47,7 @@ export class Housekeeping {
   readonly #headroomFile: string;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | null = null;
+  #isWanted = false;
   #lastSyncMs = nowMs();
   #stopped = false;
   /** Segments whose files are gone: their rows go with the next flush, never before the file. */
@@ -72,13 +73,21 @@ export class Housekeeping {
     await this.#running;
   }
 
-  /** One round; a call during a round waits for that one. */
+  /** One round from its beginning; calls during a round share the one after it. */
   async run(): Promise<void> {
     if (this.#stopped) return;
-    this.#running ??= this.#round().finally(() => {
+    this.#isWanted = true;
+    this.#running ??= this.#rounds().finally(() => {
       this.#running = null;
     });
     await this.#running;
+  }
+
+  async #rounds(): Promise<void> {
+    while (this.#isWanted && !this.#stopped) {
+      this.#isWanted = false;
+      await this.#round();
+    }
   }
 
   async #round(): Promise<void> {
@@ -99,7 +108,9 @@ export class Housekeeping {
     } catch (error) {
       logger.error({ err: error }, 'housekeeping of the spool');
     }
-    if (spool.hasRoom(limits.frameBytesMax)) spool.emit('room');
+    // So that the spool is not called full any longer than it is.
+    spool.hasRoom(Math.min(limits.frameBytesMax, Math.ceil(spool.limitBytes / 8)));
+    spool.emit('room');
   }
 
   /** Makes the index say what is so, then removes the files that it no longer needs. */

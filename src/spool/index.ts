@@ -38,8 +38,14 @@ export interface IndexChanges {
   readonly forgottenSenders?: readonly string[];
   readonly destinations?: readonly string[];
   readonly forgottenDestinations?: readonly string[];
-  /** Intents up to this id belong to operations that `taken` covers now. */
-  readonly intentsDone?: number;
+  /** Intents of operations that `taken` covers now. */
+  readonly intentsDone?: readonly IntentKey[];
+}
+
+/** A rename that has been noted: its sender's id and number. */
+export interface IntentKey {
+  readonly sender: string;
+  readonly seq: number;
 }
 
 export class SpoolIndex {
@@ -133,7 +139,9 @@ export class SpoolIndex {
       if (this.#touched % 1024 === 0) s.limitSessions.run(limits.sessionsRememberedMax);
       for (const name of changes.destinations ?? []) s.addDestination.run(name);
       for (const name of changes.forgottenDestinations ?? []) s.removeDestination.run(name);
-      if (changes.intentsDone !== undefined) s.clearIntents.run(changes.intentsDone);
+      for (const { sender, seq } of changes.intentsDone ?? []) {
+        s.removeIntent.run(Buffer.from(sender, 'hex'), seq);
+      }
     });
   }
 
@@ -165,11 +173,6 @@ export class SpoolIndex {
   /** Did it fail in a way that no retry mends? */
   get isFailed(): boolean {
     return this.#failed !== null;
-  }
-
-  /** The newest intent's id, 0 when there is none. */
-  get lastIntent(): number {
-    return (this.#statements.lastIntent.get() as { id: number }).id;
   }
 
   close(): void {
@@ -241,8 +244,7 @@ function prepare(db: Database.Database) {
       'INSERT INTO intent (sender, senderSeq, dev, ino) VALUES (?, ?, ?, ?)',
     ),
     getIntent: db.prepare('SELECT dev, ino FROM intent WHERE sender = ? AND senderSeq = ?'),
-    lastIntent: db.prepare('SELECT coalesce(max(id), 0) AS id FROM intent'),
-    clearIntents: db.prepare('DELETE FROM intent WHERE id <= ?'),
+    removeIntent: db.prepare('DELETE FROM intent WHERE sender = ? AND senderSeq = ?'),
     lastTouched: db.prepare('SELECT coalesce(max(touched), 0) AS touched FROM taken'),
     getDestinations: db.prepare('SELECT name FROM destination'),
     removeDestination: db.prepare('DELETE FROM destination WHERE name = ?'),

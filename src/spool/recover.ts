@@ -181,8 +181,9 @@ class Recovery {
   /** A sealed segment, whose heads the index has. */
   #fromIndex(number: number): LogSegment | null {
     const row = this.#rows.get(number);
-    const heads = row?.records == null ? null : unpackHeads(row.records);
-    if (row === undefined || heads === null) return null;
+    if (row === undefined || row.records === null) return null;
+    const heads = unpackHeads(row.records);
+    if (heads === null) return null;
     const file = join(this.#segmentsDirectory, logName(number));
     const header = readStart(file);
     this.#meetSpool(file, header);

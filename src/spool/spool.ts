@@ -12,6 +12,7 @@ import { EventEmitter } from 'node:events';
 import {
   chmodSync,
   closeSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -316,15 +317,22 @@ export class Spool extends EventEmitter<SpoolEvents> {
     return await this.files.read(entry.segment, entry.at, bytes);
   }
 
-  /** Can this record and its payload be read back as they were taken? */
-  async isSound(entry: Entry): Promise<boolean> {
+  /**
+   * What is wrong with a record or its payload; null when they are as they were taken.
+   * @throws errno errors that say nothing about the record, SPOOL_FAILED
+   */
+  async problemOf(entry: Entry): Promise<string | null> {
     try {
       const head = decodeHead(await this.readHead(entry));
-      if (typeof head === 'string' || head.seq !== entry.seq) return false;
-      if (entry.payloadBytes === 0) return true;
-      return crc32c(await this.readPayload(entry)) === head.payloadCrc;
-    } catch {
-      return false;
+      if (typeof head === 'string') return head;
+      if (head.seq !== entry.seq) return 'another record lies there';
+      if (entry.payloadBytes > 0) await this.readPayload(entry);
+      return null;
+    } catch (error) {
+      if (!(error instanceof KangarooError) || error.code !== 'CORRUPT') throw error;
+      // All of the spool is gone, not this record: a disk that was taken away is no damage.
+      if (!existsSync(this.files.path(this.#log.current.number))) throw this.fail(error);
+      return error.message;
     }
   }
 
@@ -356,9 +364,11 @@ export class Spool extends EventEmitter<SpoolEvents> {
 
   /** Waits until `bytes` more may come in. @throws KangarooError NOT_YET at the deadline */
   async room(bytes: number, deadline: Deadline, signal?: AbortSignal): Promise<void> {
+    if (this.hasRoom(bytes)) return;
+    void this.tidy();
+    // Woken by every round of housekeeping; each looks for itself whether it is enough.
     while (!this.hasRoom(bytes)) {
       this.#assertWorking();
-      void this.tidy();
       let wake = (): void => {};
       const roomAgain = new Promise<void>((resolve) => {
         wake = resolve;

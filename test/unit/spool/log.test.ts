@@ -128,7 +128,12 @@ describe('rolling', () => {
       floor: 0,
       previous: NOWHERE,
     });
-    const header = { spoolId: SPOOL_ID, number: 5, floor: 2, previous: { segment: 1, offset: end } };
+    const header = {
+      spoolId: SPOOL_ID,
+      number: 5,
+      floor: 2,
+      previous: { segment: 1, offset: end },
+    };
     expect(decodeLogHeader(read(5))).toEqual(header);
   });
 

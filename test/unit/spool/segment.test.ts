@@ -210,7 +210,8 @@ describe('a torn end', () => {
       });
       expect(seqs(found)).toEqual(expected);
       const last = found.at(-1);
-      const isWhole = length === LOG_HEADER_BYTES || starts.includes(length) || length === whole.length;
+      const isWhole =
+        length === LOG_HEADER_BYTES || starts.includes(length) || length === whole.length;
       expect(last?.what === 'damage').toBe(!isWhole);
       if (last?.what === 'damage') expect(last.toEnd).toBe(true);
     }
@@ -223,7 +224,9 @@ describe('records inside a payload', () => {
   const foreign = Buffer.concat([record(7_000), record(7_001)]);
 
   test('are payload as long as the header around them is sound', () => {
-    expect(seqs(walk(segment(record(41), record(42, own), record(43, foreign))))).toEqual([41, 42, 43]);
+    expect(seqs(walk(segment(record(41), record(42, own), record(43, foreign))))).toEqual([
+      41, 42, 43,
+    ]);
   });
 
   test('are not believed when the header before them is damaged: the lengths lead on', () => {

@@ -1,0 +1,123 @@
+/**
+ * The order in which the spool asks things of the disk, read from the kernel: what is acknowledged
+ * was synced before, what is removed was durably not needed before. A file system that happens to
+ * write in time would hide every mistake here.
+ */
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Entry } from '../../../src/spool/entry.ts';
+import { dataName, logName } from '../../../src/spool/segment.ts';
+import type { Spool } from '../../../src/spool/spool.ts';
+import { type OwnCall, ownCalls } from '../../support/own-calls.ts';
+import { incoming, incomingExternal, SpoolCase } from '../../support/spool-case.ts';
+
+const CALLS = 'openat,write,pwrite64,pwritev,fsync,fdatasync,unlink,unlinkat,sendto';
+/** Segments of 64 KiB. */
+const LIMIT_BYTES = 512 * 1024;
+let scene: SpoolCase;
+let spool: Spool;
+beforeEach(async () => {
+  scene = new SpoolCase(LIMIT_BYTES);
+  spool = await scene.open();
+});
+afterEach(async () => {
+  await scene.end();
+});
+
+const put = (seq: number, bytes = 10): Entry => {
+  return spool.append([incoming(seq, `f${seq}`, Buffer.alloc(bytes, 7))])[0] as Entry;
+};
+const putExternal = (seq: number, bytes: number): Entry => {
+  const made = incomingExternal(spool, seq, `f${seq}`, Buffer.alloc(bytes, 7));
+  const entry = spool.append([made])[0] as Entry;
+  const { payloadSegment: segment, payloadOffset: offset } = entry;
+  spool.data.giveBack({ segment, offset, bytes }, bytes);
+  return entry;
+};
+/** Where the calls of these names on that file are in the trace. */
+const places = (calls: readonly OwnCall[], names: RegExp, file: string): number[] => {
+  return calls.flatMap(({ name, args }, i) => (names.test(name) && args.includes(file) ? [i] : []));
+};
+const WRITES = /write/;
+const SYNCS = /sync/;
+const UNLINKS = /unlink/;
+/** Calls are compared with at, so an empty list must not pass for "never". */
+const last = (list: readonly number[]): number => list.at(-1) ?? NaN;
+const first = (list: readonly number[]): number => list[0] ?? NaN;
+
+test('a sync that has ended covers payload, record and directory', async () => {
+  let entries: Entry[] = [];
+  const calls = await ownCalls(CALLS, async () => {
+    entries = [put(1), putExternal(2, 5_000), put(3)];
+    await spool.sync();
+  });
+  if (calls === null) return;
+  const log = logName(entries[0]?.segment ?? 0);
+  const data = dataName(entries[1]?.payloadSegment ?? 0);
+  for (const file of [log, data]) {
+    expect(last(places(calls, SYNCS, file))).toBeGreaterThan(last(places(calls, WRITES, file)));
+  }
+  const made = first(places(calls, /openat/, data));
+  expect(last(places(calls, /^fsync/, '/segments>'))).toBeGreaterThan(made);
+});
+
+test('a caller that comes while a sync runs gets one that began after its append', async () => {
+  let third: Entry | null = null;
+  const calls = await ownCalls(CALLS, async () => {
+    // With payload in a data segment it goes to the thread pool.
+    putExternal(1, 5_000);
+    const running = spool.sync();
+    third = put(2);
+    const following = spool.sync();
+    await Promise.all([running, following]);
+  });
+  if (calls === null) return;
+  const log = logName((third as Entry | null)?.segment ?? 0);
+  expect(last(places(calls, SYNCS, log))).toBeGreaterThan(last(places(calls, WRITES, log)));
+});
+
+test('a dead segment goes after the index durably says so', async () => {
+  const large = put(1, 66_000);
+  const external = putExternal(2, 5_000);
+  await spool.sync();
+  const calls = await ownCalls(CALLS, async () => {
+    spool.release([large, external]);
+    await spool.tidy();
+  });
+  if (calls === null) return;
+  const data = dataName(external.payloadSegment);
+  const flushed = first(places(calls, SYNCS, 'index.db-wal'));
+  expect(first(places(calls, UNLINKS, logName(large.segment)))).toBeGreaterThan(flushed);
+  expect(first(places(calls, UNLINKS, data))).toBeGreaterThan(flushed);
+});
+
+test('its row goes after the directory durably lacks the file', async () => {
+  const large = put(1, 66_000);
+  put(2);
+  await spool.sync();
+  spool.release([large]);
+  await spool.tidy();
+  const calls = await ownCalls(CALLS, async () => {
+    await spool.tidy();
+  });
+  if (calls === null) return;
+  const rowGone = first(places(calls, SYNCS, 'index.db-wal'));
+  expect(first(places(calls, /^fsync/, '/segments>'))).toBeLessThan(rowGone);
+});
+
+test('compaction syncs the new copies before the old segment can go', async () => {
+  const small = put(1);
+  const large = put(2, 66_000);
+  put(3);
+  await spool.sync();
+  const old = small.segment;
+  const calls = await ownCalls(CALLS, async () => {
+    spool.release([large]);
+    spool.hasRoom(LIMIT_BYTES);
+    await spool.tidy();
+    await spool.tidy();
+  });
+  if (calls === null) return;
+  const copied = first(places(calls, WRITES, logName(small.segment)));
+  const synced = places(calls, SYNCS, logName(small.segment)).filter((i) => i > copied);
+  expect(first(places(calls, UNLINKS, logName(old)))).toBeGreaterThan(first(synced));
+});

@@ -71,6 +71,8 @@ export async function within<T>(
     const onAbort = (): void => reject(new KangarooError('INTERRUPTED', `${what}: interrupted`));
     if (signal?.aborted === true) {
       onAbort();
+      // Nobody waits for it any more, so nobody hears of its failure either.
+      work.catch(() => {});
       return;
     }
     // setTimeout overflows above 2^31 ms; a wait of 24 days is no wait that we must end early.

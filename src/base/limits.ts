@@ -88,6 +88,8 @@ export const limits = {
   /** How long a lookup waits for a destination that is known to be away (decision 4). */
   awayLookupMs: 1_000,
   defaultCallTimeoutMs: 60_000,
+  /** Bytes of answers that a server works out at a time for one connection. */
+  getsUnderWayBytesMax: 64 * MiB,
   /** GETs that one stream has open ahead of its reader. */
   getsAheadMax: 4,
   /** Small files that a get of a tree has open at once. */

@@ -13,7 +13,7 @@ import { read } from 'node:fs';
 import { connect as connectSocket, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { native } from '../base/addon.ts';
-import { type Deadline, nowMs, remainingMs, within } from '../base/deadline.ts';
+import { type Deadline, hasPassed, nowMs, remainingMs, within } from '../base/deadline.ts';
 import { asKangarooError, isErrorCode, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { formatServerAddress, type ServerAddress } from './server-address.ts';
@@ -172,8 +172,7 @@ export class Connection {
     this.#assertOpen();
     this.#behindBulk = [];
     try {
-      const deadlineMs = Math.min(remainingMs(deadline), limits.linkSilenceMs);
-      await native.sendFrames({ socket: fd, chunks: [...chunks], deadlineMs });
+      await this.#sendNatively(native, fd, chunks, deadline);
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       this.close(new KangarooError('DISCONNECTED', `${this.peer}: ${why}`, { cause: error }));
@@ -183,6 +182,27 @@ export class Connection {
       if (this.isOpen) for (const bytes of behind) this.socket.write(bytes);
     }
     this.#assertOpen();
+  }
+
+  /** A link that is slow, or a peer that does not read but shows that it lives, is not given up. */
+  async #sendNatively(
+    addon: NonNullable<typeof native>,
+    socket: number,
+    chunks: readonly Chunk[],
+    deadline: Deadline,
+  ): Promise<void> {
+    for (let left = [...chunks]; ; ) {
+      const deadlineMs = Math.min(remainingMs(deadline), limits.linkSilenceMs);
+      try {
+        await addon.sendFrames({ socket, chunks: left, deadlineMs });
+        return;
+      } catch (error) {
+        const { code, sent = 0 } = error as { readonly code?: string; readonly sent?: number };
+        const isAlive = sent > 0 || nowMs() - this.#lastHeardMs < limits.linkSilenceMs;
+        if (code !== 'ETIMEDOUT' || !isAlive || hasPassed(deadline) || !this.isOpen) throw error;
+        left = behind(left, sent);
+      }
+    }
   }
 
   /**
@@ -335,8 +355,13 @@ export class Connection {
   #answer(call: Call, frame: Frame): void {
     // At once: what follows the WELCOME may be in the same chunk, and of full size.
     if (frame.type === MESSAGES.WELCOME.type) this.welcome();
+    if (PARTS.has(frame.type)) {
+      call.onPart?.(frame);
+      return;
+    }
+    // Answered: from here on there is nothing to cancel.
+    this.#calls.delete(frame.callId);
     if (frame.type === MESSAGES.ERROR.type) call.reject(decodeError(frame));
-    else if (PARTS.has(frame.type)) call.onPart?.(frame);
     else call.resolve(frame);
   }
 
@@ -417,6 +442,23 @@ export class Connection {
       throw new KangarooError('DISCONNECTED', why);
     }
   }
+}
+
+/** What of `chunks` is left when their first `sent` bytes are gone. */
+function behind(chunks: readonly Chunk[], sent: number): Chunk[] {
+  const left: Chunk[] = [];
+  for (const chunk of chunks) {
+    const length = 'bytes' in chunk ? chunk.bytes.length : chunk.length;
+    const gone = Math.min(sent, length);
+    sent -= gone;
+    if (gone === length) continue;
+    left.push(
+      'bytes' in chunk
+        ? { bytes: chunk.bytes.subarray(gone) }
+        : { file: chunk.file, offset: chunk.offset + gone, length: length - gone },
+    );
+  }
+  return left;
 }
 
 /** The error that an ERROR frame carries. @throws KangarooError PROTOCOL */

@@ -104,7 +104,8 @@ export class FrameReader {
       this.#kept = kept.subarray(frameBytes);
       return this.#frame(kept.subarray(0, frameBytes), bodyBytes);
     }
-    if (frameBytes > limits.batchBytes) {
+    // Larger than a chunk of a socket: joining chunk by chunk would copy it several times over.
+    if (frameBytes > limits.inlinePayloadBytesMax) {
       this.#gathering = Buffer.allocUnsafe(frameBytes);
       this.#gathered = kept.copy(this.#gathering);
       this.#kept = Buffer.alloc(0);

@@ -12,7 +12,7 @@ export type ServerAddress =
  * @throws KangarooError USAGE
  */
 export function parseServerAddress(text: string, defaultPort?: number): ServerAddress {
-  if (text.startsWith('unix:')) return { kind: 'unix', path: text.slice('unix:'.length) };
+  if (/^unix:./.test(text)) return { kind: 'unix', path: text.slice('unix:'.length) };
   if (text.includes('/')) return { kind: 'unix', path: text };
   const match = /^(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^:]*))(?::(\d{1,5}))?$/.exec(text);
   const host = match?.[1] ?? match?.[2];

@@ -13,12 +13,14 @@ export class AllowList {
   /** @throws KangarooError USAGE for what is no network */
   constructor(networks: readonly string[]) {
     for (const network of [...LOOPBACK, ...networks]) {
-      const [address = '', bits] = network.split('/');
-      if (isIP(address) === 0) {
+      const [, address = '', digits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(network) ?? [];
+      const family = isIPv6(address) ? 'ipv6' : 'ipv4';
+      const most = family === 'ipv6' ? 128 : 32;
+      const bits = digits === undefined ? most : Number(digits);
+      if (isIP(address) === 0 || bits > most) {
         throw new KangarooError('USAGE', `--allow ${network}: not ADDRESS/BITS`);
       }
-      const family = isIPv6(address) ? 'ipv6' : 'ipv4';
-      this.#list.addSubnet(address, Number(bits ?? (family === 'ipv6' ? 128 : 32)), family);
+      this.#list.addSubnet(address, bits, family);
     }
   }
 

@@ -10,7 +10,13 @@
 import { crc32c } from '../base/crc32c.ts';
 import { KangarooError } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
-import { decodeHead, KIND, NO_ID, type Operation, type RecordHeader } from '../protocol/operation.ts';
+import {
+  decodeHead,
+  KIND,
+  NO_ID,
+  type Operation,
+  type RecordHeader,
+} from '../protocol/operation.ts';
 import type { Entry } from '../spool/entry.ts';
 import type { IntentKey } from '../spool/index.ts';
 import type { Incoming, Spool } from '../spool/spool.ts';
@@ -69,7 +75,8 @@ export class Destination {
   }
 
   /**
-   * Applies an operation that came in, after `settle`. null: done. Otherwise why the file system refuses it.
+   * Applies an operation that came in, after `settle`. null: done. Otherwise why the file system
+   * refuses it.
    * @throws errno errors that are a shortage of this server, worth trying again in a moment
    */
   apply(incoming: Incoming, payload: Buffer | null): Reason | null {
@@ -127,7 +134,7 @@ export class Destination {
     }
   }
 
-  /** Resolves when all that was applied before the call is durable, with the numbers that say so. */
+  /** Resolves when all that was applied before is durable, with the numbers that say so. */
   async sync(): Promise<void> {
     if (this.#applied === this.#synced) return;
     if (this.#running === null) {
@@ -219,11 +226,7 @@ export class Destination {
 }
 
 /** What is wrong with a record that was read back, or null. */
-function unsound(
-  head: RecordHeader | string,
-  payload: Buffer | null,
-  entry: Entry,
-): string | null {
+function unsound(head: RecordHeader | string, payload: Buffer | null, entry: Entry): string | null {
   if (typeof head === 'string') return head;
   if (head.seq !== entry.seq) return 'another record lies there';
   if (payload === null) return null;

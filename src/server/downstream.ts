@@ -6,7 +6,15 @@
  * connection is sent again on a new one until its deadline: everything asked here may be repeated.
  */
 import { randomBytes } from 'node:crypto';
-import { type Deadline, deadlineIn, hasPassed, nowMs, remainingMs, sleep } from '../base/deadline.ts';
+import {
+  type Deadline,
+  deadlineIn,
+  hasPassed,
+  nowMs,
+  remainingMs,
+  sleep,
+  within,
+} from '../base/deadline.ts';
 import { asKangarooError, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { type Connection, dial } from '../protocol/connection.ts';
@@ -65,9 +73,9 @@ export class Downstream {
     for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 1_000)) {
       try {
         const connection = await this.#connect(link, deadline);
-        const result = await work(connection);
+        // It is there, whatever it is going to answer.
         link.awaySinceMs = null;
-        return result;
+        return await work(connection);
       } catch (error) {
         const known = asKangarooError(error);
         if (known.code !== 'DISCONNECTED' && known.code !== 'UNREACHABLE') throw known;
@@ -104,14 +112,23 @@ export class Downstream {
   }
 
   async #connect(link: Link, deadline: Deadline): Promise<Connection> {
-    const known = await link.connection?.catch(() => null);
-    if (known?.isOpen === true) return known;
-    const dialling = this.#dial(link.address, deadline);
-    link.connection = dialling;
-    dialling.catch(() => {
-      if (link.connection === dialling) link.connection = null;
-    });
-    return await dialling;
+    for (;;) {
+      const current = link.connection;
+      if (current !== null) {
+        // Somebody else's attempt may take longer than this caller has.
+        const what = `connect to ${formatServerAddress(link.address)}`;
+        const known = await within(current.catch(() => null), deadline, what);
+        if (known?.isOpen === true) return known;
+        // Whoever noticed first is dialling already.
+        if (link.connection !== current) continue;
+      }
+      const dialling = this.#dial(link.address, deadline);
+      link.connection = dialling;
+      dialling.catch(() => {
+        if (link.connection === dialling) link.connection = null;
+      });
+      return await dialling;
+    }
   }
 
   async #dial(address: ServerAddress, deadline: Deadline): Promise<Connection> {

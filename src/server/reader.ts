@@ -207,6 +207,14 @@ export class Reader {
         await this.#settle(sight.settle, deadline);
         continue;
       }
+      // Beneath, a child that was renamed may have either name, or a size of its own.
+      const settle = [...sight.entries.values()]
+        .filter((child) => child.beneath === 'unsettled' && !isSelfContained(child))
+        .flatMap((child) => child.settle);
+      if (settle.length > 0) {
+        await this.#settle([...new Set(settle)], deadline);
+        continue;
+      }
       const asksBase = sight.beneath === 'natural' && !sight.complete;
       const sizes = new Map([...sight.entries].map(([child, one]) => [child, sizeOf(one)]));
       const page = asksBase ? await this.#listBase(path, after, max, beneath, deadline, sight.known) : NONE;

@@ -119,7 +119,8 @@ export class Session {
   }
 
   #greet(frame: Frame): void | Promise<void> {
-    if (frame.type !== MESSAGES.HELLO.type) throw new KangarooError('PROTOCOL', 'HELLO comes first');
+    if (frame.type !== MESSAGES.HELLO.type)
+      throw new KangarooError('PROTOCOL', 'HELLO comes first');
     const hello = decodeMessage('HELLO', frame);
     const role = checkHello(hello);
     if (role === 'mover' && !this.local) {
@@ -127,7 +128,7 @@ export class Session {
     }
     clearTimeout(this.#greetingTimer);
     const { senderId } = hello;
-    // One that still works on what came before must not do so beside this one, which sends it again.
+    // One that still works on what came before must not do so beside this one, which repeats it.
     const before = role === 'mover' ? [] : this.server.sessionsOf(senderId);
     this.senderId = senderId;
     if (before.length === 0) return this.#welcome(role, senderId, frame.callId);
@@ -165,7 +166,10 @@ export class Session {
       throw new KangarooError('PROTOCOL', `${name} is not for a server`);
     }
     if (this.#calls.size >= limits.callsPerConnectionMax) {
-      this.connection.sendError(new KangarooError('BUSY', 'too many requests at a time'), frame.callId);
+      this.connection.sendError(
+        new KangarooError('BUSY', 'too many requests at a time'),
+        frame.callId,
+      );
       return;
     }
     const abort = new AbortController();

@@ -28,6 +28,7 @@ export class Stuck {
   /** Called with what has been done; it is durable where it belongs when this resolves. */
   readonly #finish: (entries: readonly Entry[]) => Promise<void>;
   #working: Promise<void> | null = null;
+  #isWanted = false;
   /** Something went wrong that says nothing about the operations. */
   #interrupted = false;
   #timer: NodeJS.Timeout | undefined;
@@ -60,7 +61,7 @@ export class Stuck {
 
   /** Must this operation queue behind one that is stuck? */
   inTheWay(op: Orderable): boolean {
-    return this.#order.heldCount + this.#order.waitingCount > 0 && this.#order.conflicts(op);
+    return this.count > 0 && this.#order.conflicts(op);
   }
 
   /** Takes over an entry that cannot go on, or that comes behind such a one. */
@@ -72,8 +73,9 @@ export class Stuck {
     return this.#order.has(entry.seq);
   }
 
+  /** Those that are just being tried too: what comes meanwhile must not overtake them. */
   get count(): number {
-    return this.#order.heldCount + this.#order.waitingCount;
+    return this.#order.heldCount + this.#order.waitingCount + this.#order.inFlightCount;
   }
 
   entries(): Iterable<Entry> {
@@ -82,10 +84,19 @@ export class Stuck {
 
   /** Tries what may be tried, one after the other, until nothing is left that may. */
   async work(): Promise<void> {
-    this.#working ??= this.#workOff().finally(() => {
+    this.#isWanted = true;
+    this.#working ??= this.#rounds().finally(() => {
       this.#working = null;
     });
     await this.#working;
+  }
+
+  /** What was added while a round was finishing needs another one. */
+  async #rounds(): Promise<void> {
+    while (this.#isWanted) {
+      this.#isWanted = false;
+      await this.#workOff();
+    }
   }
 
   /** Tries the stuck operations of `target` again. Returns how many were tried. */
@@ -133,6 +144,8 @@ export class Stuck {
     const done: Entry[] = [];
     for (let entry = this.#order.next(); entry !== null; entry = this.#order.next()) {
       const attempt = await this.#attempt(entry);
+      // Discarded meanwhile.
+      if (!this.#order.has(entry.seq)) continue;
       if (attempt.done) {
         done.push(entry);
         continue;
@@ -146,6 +159,15 @@ export class Stuck {
     if (done.length === 0) return;
     await this.#finish(done);
     this.#order.done(done);
-    for (const entry of done) this.#notices.end(entry, 'mended');
+    this.#endMended(done);
+  }
+
+  /** A file is mended when nothing of it is left here: what came behind may be refused as well. */
+  #endMended(done: readonly Entry[]): void {
+    const left = new Set<string>();
+    for (const entry of this.#order.all()) left.add(`${entry.name}/${entry.path}`);
+    for (const entry of done) {
+      if (!left.has(`${entry.name}/${entry.path}`)) this.#notices.end(entry, 'mended');
+    }
   }
 }

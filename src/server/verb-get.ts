@@ -1,4 +1,9 @@
-/** GET: bytes of a range as this hop sees them, in DATA frames, then FOUND with the file's facts. */
+/**
+ * GET: bytes of a range as this hop sees them, in DATA frames, then FOUND with the file's facts.
+ *
+ * One connection may ask for much at once and read none of it: what is worked out for it at a time
+ * is bounded, the rest of its GETs wait their turn.
+ */
 import type { Frame } from '../protocol/frame.ts';
 import { decodeMessage, FOUND_KIND } from '../protocol/messages.ts';
 import { limits } from '../base/limits.ts';
@@ -7,12 +12,40 @@ import type { Session } from './session.ts';
 
 const PIECE_BYTES = limits.payloadBytesMax;
 
+/** Bytes asked for by the GETs of a connection that are being answered, and who waits for less. */
+interface UnderWay {
+  bytes: number;
+  readonly waiting: (() => void)[];
+}
+
+const underWay = new WeakMap<Session, UnderWay>();
+
 export async function get(session: Session, frame: Frame): Promise<void> {
-  const { name, path, offset, length, timeoutMs, hops } = decodeMessage('GET', frame);
+  const wanted = checkedLength(decodeMessage('GET', frame).length);
+  let mine = underWay.get(session);
+  if (mine === undefined) {
+    mine = { bytes: 0, waiting: [] };
+    underWay.set(session, mine);
+  }
+  while (mine.bytes > 0 && mine.bytes + wanted > limits.getsUnderWayBytesMax) {
+    const { waiting } = mine;
+    await new Promise<void>((resolve) => waiting.push(resolve));
+  }
+  mine.bytes += wanted;
+  try {
+    session.assertOpen();
+    await answer(session, frame, wanted);
+  } finally {
+    mine.bytes -= wanted;
+    for (const wake of mine.waiting.splice(0)) wake();
+  }
+}
+
+async function answer(session: Session, frame: Frame, wanted: number): Promise<void> {
+  const { name, path, offset, timeoutMs, hops } = decodeMessage('GET', frame);
   const { server, connection } = session;
   const deadline = session.deadline(timeoutMs);
   const beneath = server.beneath(name, path, hops);
-  const wanted = checkedLength(length);
   const bytes = await server.reader.read(name, path, offset, wanted, beneath, deadline);
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
     await connection.roomToSend();

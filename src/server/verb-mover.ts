@@ -5,6 +5,7 @@
 import type { Frame } from '../protocol/frame.ts';
 import { KangarooError } from '../base/errors.ts';
 import { decodeMessage, type Message, MESSAGES } from '../protocol/messages.ts';
+import { KIND } from '../protocol/operation.ts';
 import type { Entry } from '../spool/entry.ts';
 import type { Session } from './session.ts';
 
@@ -15,8 +16,13 @@ const breathe = async (): Promise<void> => {
   await new Promise((resolve) => setImmediate(resolve));
 };
 
-/** What each mover session still has to be told before live work is passed on as it comes. */
-const loading = new WeakMap<Session, Set<Entry>>();
+/** What a mover session still has to be told before live work is passed on as it comes. */
+interface Load {
+  readonly waiting: Set<Entry>;
+  /** Asked to hurry meanwhile: it cannot hurry what it does not know yet. */
+  readonly hurried: number[];
+}
+const loads = new WeakMap<Session, Load>();
 
 /** The mover has greeted: it gets everything that waits, then whatever comes. */
 export function subscribe(session: Session): void {
@@ -32,36 +38,58 @@ export function subscribe(session: Session): void {
     server.spool.off('moved', onMoved);
     server.spool.off('lowWater', onLowWater);
   });
-  void load(session);
+  void load(session, server.movable());
 }
 
-async function load(session: Session): Promise<void> {
+/**
+ * Tells the mover of these, in order. What changes names is told only when it is durable here: after
+ * a power cut its sender would send it again under a new number, and the next hop would do it a
+ * second time. Bytes at an offset may be written twice, a rename may not be done twice.
+ */
+async function load(session: Session, entries: Iterable<Entry>): Promise<void> {
   const { server, connection } = session;
   // Entries that are appended meanwhile go through the same list, so that numbers ascend.
-  const waiting = new Set<Entry>();
-  loading.set(session, waiting);
-  for (const entry of server.movable()) waiting.add(entry);
+  const { waiting, hurried }: Load = { waiting: new Set(entries), hurried: [] };
+  loads.set(session, { waiting, hurried });
+  let durableUpTo = 0;
   let batch: Entry[] = [];
   for (const entry of waiting) {
     waiting.delete(entry);
+    if (changesNames(entry) && entry.seq > durableUpTo) {
+      if (batch.length > 0) sendBatch(session, batch.splice(0));
+      durableUpTo = server.spool.highestSeq;
+      // When it fails the spool has failed, and the server ends.
+      if (!(await server.spool.sync().then(yes, no)) || !connection.isOpen) return;
+    }
     if (entry.released) continue;
     batch.push(entry);
     if (batch.length < WORK_OPERATIONS_MAX) continue;
-    sendBatch(session, batch);
-    batch = [];
+    sendBatch(session, batch.splice(0));
     await breathe();
     if (!connection.isOpen) return;
     await connection.roomToSend().catch(() => {});
   }
-  loading.delete(session);
+  loads.delete(session);
   if (batch.length > 0) sendBatch(session, batch);
+  if (hurried.length > 0) sendHurry(session, hurried);
+}
+
+const yes = (): boolean => true;
+const no = (): boolean => false;
+
+function changesNames({ kind }: Entry): boolean {
+  return kind === KIND.rename || kind === KIND.remove;
 }
 
 /** New work for the mover. */
 export function sendWork(session: Session, entries: readonly Entry[]): void {
-  const waiting = loading.get(session);
-  if (waiting !== undefined) {
-    for (const entry of entries) waiting.add(entry);
+  const running = loads.get(session);
+  if (running !== undefined) {
+    for (const entry of entries) running.waiting.add(entry);
+    return;
+  }
+  if (entries.some(changesNames)) {
+    void load(session, entries);
     return;
   }
   for (let i = 0; i < entries.length; i += WORK_OPERATIONS_MAX) {
@@ -81,6 +109,7 @@ function sendMoved(session: Session, entries: readonly Entry[]): void {
 
 /** A push, or a reader, waits for these. */
 export function sendHurry(session: Session, seqs: readonly number[]): void {
+  loads.get(session)?.hurried.push(...seqs);
   session.connection.send('HURRY', { operations: rangesOf(seqs) });
 }
 

@@ -112,7 +112,11 @@ async function take(session: Session, records: readonly Incoming[]): Promise<voi
     if (isOwn) await server.destination?.sync();
     let to = from + 1;
     // Neighbours that take the same way go into the log with one write.
-    while (to < records.length && !isOwn && !server.isDestinationOf((records[to] as Incoming).head)) {
+    while (
+      to < records.length &&
+      !isOwn &&
+      !server.isDestinationOf((records[to] as Incoming).head)
+    ) {
       to += 1;
     }
     await appendWhenRoom(session, records.slice(from, to));

@@ -40,12 +40,13 @@ export class Entry {
     this.kind = head.kind;
     this.flags = head.flags;
     this.name = intern(head.name);
-    this.path = head.path;
+    this.path = sameAsLast(head.path);
     this.path2 = head.path2;
     this.offset = head.offset;
     this.size = head.size;
     this.mode = head.mode;
-    this.mtimeNs = head.mtimeNs;
+    // One zero for all: each decoded head brings a BigInt of its own.
+    this.mtimeNs = head.mtimeNs === 0n ? 0n : head.mtimeNs;
     this.originId = intern(head.originId);
     this.hops = head.hops;
     this.payloadBytes = head.payloadBytes;
@@ -72,4 +73,12 @@ function intern(text: string): string {
   if (interned.size > 10_000) interned.clear();
   interned.set(text, text);
   return text;
+}
+
+let lastPath = '';
+
+/** Operations on one file mostly follow each other: they share its path. */
+function sameAsLast(path: string): string {
+  if (path !== lastPath) lastPath = path;
+  return lastPath;
 }

@@ -18,6 +18,7 @@ const SQLITE_VERSION_MIN = [3, 51, 3] as const;
 
 export interface SegmentRow {
   readonly number: number;
+  /** Read from the file each time: of a million operations they are more than 100 MB together. */
   readonly records: Buffer | null;
   readonly released: RangeSet;
 }
@@ -91,15 +92,15 @@ export class SpoolIndex {
   }
 
   segments(): SegmentRow[] {
-    const rows = this.#statements.getSegments.all() as {
-      number: number;
-      records: Buffer | null;
-      released: Buffer | null;
-    }[];
-    return rows.map((row) => ({
-      number: row.number,
-      records: row.records,
-      released: row.released === null ? new RangeSet() : RangeSet.decode(row.released),
+    const { getSegments, getRecords } = this.#statements;
+    const rows = getSegments.all() as { number: number; released: Buffer | null }[];
+    return rows.map(({ number, released }) => ({
+      number,
+      get records(): Buffer | null {
+        const row = getRecords.get(number) as { records: Buffer | null } | undefined;
+        return row?.records ?? null;
+      },
+      released: released === null ? new RangeSet() : RangeSet.decode(released),
     }));
   }
 
@@ -217,7 +218,8 @@ function prepare(db: Database.Database) {
   return {
     getMeta: db.prepare('SELECT value FROM meta WHERE key = ?'),
     setMeta: db.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)'),
-    getSegments: db.prepare('SELECT number, records, released FROM segment ORDER BY number'),
+    getSegments: db.prepare('SELECT number, released FROM segment ORDER BY number'),
+    getRecords: db.prepare('SELECT records FROM segment WHERE number = ?'),
     setRecords: db.prepare(
       `INSERT INTO segment (number, records) VALUES (?, ?)
        ON CONFLICT (number) DO UPDATE SET records = excluded.records`,

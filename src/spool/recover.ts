@@ -181,8 +181,9 @@ class Recovery {
   /** A sealed segment, whose heads the index has. */
   #fromIndex(number: number): LogSegment | null {
     const row = this.#rows.get(number);
-    if (row === undefined || row.records === null) return null;
-    const heads = unpackHeads(row.records);
+    const records = row?.records ?? null;
+    if (row === undefined || records === null) return null;
+    const heads = unpackHeads(records);
     if (heads === null) return null;
     const file = join(this.#segmentsDirectory, logName(number));
     const header = readStart(file);

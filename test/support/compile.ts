@@ -1,6 +1,6 @@
 /**
- * Makes a program of a test runnable by plain Node: strips the types of a file and of what it imports
- * with relative paths, into a directory of the test's own.
+ * Makes a program of a test runnable by plain Node: strips the types of a file and of what it
+ * imports with relative paths, into a directory of the test's own.
  *
  * Node 20 does not run TypeScript, and a test's child process has no vitest around it. Only types
  * are taken away; nothing is checked, that is `npm run check`'s business.

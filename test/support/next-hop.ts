@@ -31,8 +31,10 @@ export class NextHop {
   breakAfter: number[] = [];
   /** Called before each COMMITTED. */
   beforeCommitted: () => Promise<void> | void = () => {};
-  /** Answer a HELLO at all? */
+  /** Answer a HELLO, rather than hang up? */
   isGreeting = true;
+  /** Not even hang up on it? */
+  isMute = false;
   /** Say why before hanging up on a bad record? */
   isTalkative = true;
   readonly #server: Server;
@@ -85,6 +87,7 @@ export class NextHop {
 
   #greet(connection: Connection, frame: Frame): void {
     this.greetings += 1;
+    if (this.isMute) return;
     if (!this.isGreeting) {
       connection.close(null);
       return;

@@ -1,12 +1,13 @@
 /**
- * Payload that says what it is. Every 512 bytes of a file carry who wrote them and where they belong:
+ * Payload that says what it is: every 512 bytes of a file carry who wrote them and where they
+ * belong.
  *
  *   0      4      8           12     16     20           28     32                      512
  *   | KGsc | seed | generation| file | put  | offset u64 | hash | pseudo-random filling |
  *
- * Each byte is a function of (seed, generation, file, put, offset in the file), so that any byte can
- * be computed again, and bytes that are torn, stale, misdirected, zero or invented give themselves
- * away (the idea of `fio --verify`). Numbers are little-endian. Pure.
+ * Each byte is a function of seed, generation, file, put and offset in the file, so that any of
+ * them can be computed again, and bytes that are torn, stale, misdirected, zero or invented give
+ * themselves away (the idea of `fio --verify`). Numbers are little-endian. Pure.
  */
 import { mix } from './prng.ts';
 

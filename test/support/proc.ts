@@ -10,7 +10,7 @@ interface Stat {
   readonly group: number;
 }
 
-/** The fields of /proc/PID/stat that are needed; null when there is no such process. See proc(5). */
+/** What is needed of /proc/PID/stat, see proc(5); null when there is no such process. */
 function statOf(pid: number): Stat | null {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1');

@@ -4,12 +4,12 @@
  * some of it back, and goes on whatever happens to the servers. Killed at any moment its journal
  * still says what must be there. At SIGTERM it commits the rest and ends.
  *
- * Arguments: one JSON document, the Task. Exit status: 0 after SIGTERM, 1 when a call failed in a way
- * that no outage explains; the journal has the reason.
+ * Arguments: one JSON document, the Task. Exit status: 0 after SIGTERM, 1 when a call failed in a
+ * way that no outage explains; the journal has the reason.
  */
 import { openSync, writeSync } from 'node:fs';
-import type { Kangaroo } from '../../src/index.ts';
-import { compare, type Line, Model, readTree, type Step } from './oracle.ts';
+import type * as Library from '../../src/index.ts';
+import { compare, type Line, Model, readTree, type Step, type Tree } from './oracle.ts';
 import { Prng } from './prng.ts';
 import { pause } from './wait.ts';
 import { Workload } from './workload.ts';
@@ -35,12 +35,12 @@ const READ_MS = 1_000;
 /** Groups of steps between two other actions, at most. */
 const BURST_MAX = 12;
 /** What an outage may do to a call that has a deadline. */
-const OUTAGE = new Set(['NOT_YET', 'UNREACHABLE', 'DISCONNECTED', 'BUSY']);
+const OUTAGE = new Set(['NOT_YET', 'UNREACHABLE', 'DISCONNECTED', 'BUSY', 'SPOOL_FAILED']);
 
 const ACTIONS = { steps: 70, commit: 12, push: 6, read: 9, absent: 3 } as const;
 
 const task = JSON.parse(process.argv[2] ?? '') as Task;
-const library = (await import(task.library)) as typeof import('../../src/index.ts');
+const library = (await import(task.library)) as typeof Library;
 const journal = openSync(task.journal, 'a');
 const random = new Prng(task.seed ^ (task.generation * 0x9e3779b1));
 const model = new Model(task.seed, task.generation);
@@ -68,19 +68,24 @@ function at(path: string): string {
   return `${task.address}/${path}`;
 }
 
-async function connect(): Promise<Kangaroo> {
+/** Also what a disk says that is gone: a server passes that on. */
+function isOutage(error: unknown): boolean {
+  return OUTAGE.has(codeOf(error)) || /\bEIO\b/.test(textOf(error));
+}
+
+async function connect(): Promise<Library.Kangaroo> {
   for (;;) {
     try {
       const timeoutMs = 10_000;
       return await library.connect({ server: task.server, reconnectMs: CONNECT_MS, timeoutMs });
     } catch (error) {
-      if (!OUTAGE.has(codeOf(error))) throw error;
+      if (!isOutage(error)) throw error;
       await pause(100);
     }
   }
 }
 
-async function perform(client: Kangaroo, n: number, step: Step): Promise<void> {
+async function perform(client: Library.Kangaroo, n: number, step: Step): Promise<void> {
   switch (step.do) {
     case 'write':
       return await client.write(at(step.path), step.offset, model.content(n, step));
@@ -102,7 +107,7 @@ async function perform(client: Kangaroo, n: number, step: Step): Promise<void> {
   }
 }
 
-async function steps(client: Kangaroo): Promise<void> {
+async function steps(client: Library.Kangaroo): Promise<void> {
   for (let left = random.between(1, BURST_MAX); left > 0; left--) {
     for (const step of workload.next()) {
       done += 1;
@@ -113,31 +118,52 @@ async function steps(client: Kangaroo): Promise<void> {
   }
 }
 
-async function commit(client: Kangaroo): Promise<void> {
-  await client.commit();
+async function commit(client: Library.Kangaroo): Promise<void> {
+  try {
+    await client.commit();
+  } catch (error) {
+    // The server's disk is gone, and with it the server: what was put is sent to the next one.
+    if (codeOf(error) !== 'SPOOL_FAILED') throw error;
+    write({ note: `commit: ${textOf(error)}` });
+    return;
+  }
   acked = done;
   write({ acked: 'commit', n: done });
 }
 
+/** null: its disk is gone for the moment. */
+function treeAtDestination(): Tree | null {
+  try {
+    return readTree(task.destination);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EIO' && code !== 'ENOENT') throw error;
+    write({ note: `the destination cannot be read: ${textOf(error)}` });
+    return null;
+  }
+}
+
 /** After a push the destination has exactly what was put: nothing comes again later. */
-async function push(client: Kangaroo): Promise<void> {
+async function push(client: Library.Kangaroo): Promise<void> {
   try {
     await client.push(task.address, { timeoutMs: PUSH_MS });
   } catch (error) {
-    if (!OUTAGE.has(codeOf(error))) throw error;
+    if (!isOutage(error)) throw error;
     write({ note: `push: ${textOf(error)}` });
     return;
   }
   acked = done;
   write({ acked: 'push', n: done });
-  const { lost, wrong, invented } = compare(model.files, readTree(task.destination));
+  const there = treeAtDestination();
+  if (there === null) return;
+  const { lost, wrong, invented } = compare(model.files, there);
   for (const text of [...lost, ...wrong, ...invented]) {
     write({ problem: `after the push of step ${done}: ${text}` });
   }
 }
 
 /** What one has put is what one reads, wherever it is just now. */
-async function read(client: Kangaroo): Promise<void> {
+async function read(client: Library.Kangaroo): Promise<void> {
   const files = [...model.files].filter(([, bytes]) => bytes !== null);
   if (files.length === 0) return;
   const [path, bytes] = random.pick(files);
@@ -151,14 +177,14 @@ async function read(client: Kangaroo): Promise<void> {
     const where = `read of ${path} at ${offset} after step ${done}`;
     for (const text of wrong) write({ problem: `${where}: ${text}` });
   } catch (error) {
-    if (!OUTAGE.has(codeOf(error))) {
+    if (!isOutage(error)) {
       write({ problem: `read of ${path} after step ${done}: ${textOf(error)}` });
     }
   }
 }
 
 /** A name that is not there is not there, in whatever state its removal is. */
-async function absent(client: Kangaroo): Promise<void> {
+async function absent(client: Library.Kangaroo): Promise<void> {
   const path = random.pick(['f0', 'f1', 'f2', 'f3', 'f4', 'f5', 'f6', 'f7', 'new.tmp', 'd0', 'd1']);
   if (model.files.has(path)) return;
   try {
@@ -166,13 +192,13 @@ async function absent(client: Kangaroo): Promise<void> {
     write({ problem: `stat of ${path} after step ${done}: there is a ${kind} of ${size} bytes` });
   } catch (error) {
     const code = codeOf(error);
-    if (code !== 'NOT_FOUND' && !OUTAGE.has(code)) {
+    if (code !== 'NOT_FOUND' && !isOutage(error)) {
       write({ problem: `stat of ${path} after step ${done}: ${textOf(error)}` });
     }
   }
 }
 
-async function work(client: Kangaroo): Promise<void> {
+async function work(client: Library.Kangaroo): Promise<void> {
   while (!stopping) {
     const action = random.weighted(ACTIONS);
     if (action === 'steps') await steps(client);
@@ -183,7 +209,10 @@ async function work(client: Kangaroo): Promise<void> {
     // Not so much that it could not be delivered between two kills.
     await pause(random.below(task.pauseMs));
   }
-  if (acked < done) await commit(client);
+  while (acked < done) {
+    await commit(client);
+    if (acked < done) await pause(200);
+  }
 }
 
 try {

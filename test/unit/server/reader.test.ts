@@ -1,0 +1,312 @@
+/**
+ * Reads at a hop against a model file system: real spooled operations, some of them delivered, some
+ * released, over a next hop in memory that delivers and releases more while it is being asked. What
+ * a reader is told must be the file system with all operations applied, whatever happens meanwhile.
+ */
+import fc from 'fast-check';
+import { afterAll, describe, expect, test } from 'vitest';
+import { NEVER } from '../../../src/base/deadline.ts';
+import { KangarooError } from '../../../src/base/errors.ts';
+import { FOUND_KIND } from '../../../src/protocol/messages.ts';
+import { FLAGS, KIND } from '../../../src/protocol/operation.ts';
+import { joinPath } from '../../../src/route/address.ts';
+import { type Beneath, type Facts, type ListedEntry, Reader } from '../../../src/server/reader.ts';
+import type { Entry } from '../../../src/spool/entry.ts';
+import type { Spool } from '../../../src/spool/spool.ts';
+import { incoming, SpoolCase } from '../../support/spool-case.ts';
+import {
+  type Command,
+  Model,
+  operation,
+  PATHS,
+  payloadByte,
+  type Thing,
+  World,
+} from '../spool/view-model.ts';
+
+const NAME = 'dest';
+const PAGE = 2;
+const { CREATE, TRUNCATE, MODE, PARENTS } = FLAGS;
+const scene = new SpoolCase();
+let spools = 0;
+afterAll(async () => {
+  await scene.end();
+});
+
+/** A world whose operations lie in a spool too. */
+class Hop {
+  readonly world: World;
+  readonly reader: Reader;
+  readonly beneath: Beneath;
+  readonly #spool: Spool;
+  readonly #entries: Entry[] = [];
+  /** What happens while the next hop is being asked. */
+  #meanwhile: Command[] = [];
+  settled = 0;
+
+  constructor(spool: Spool, base: Model) {
+    this.#spool = spool;
+    this.world = new World(base);
+    this.reader = new Reader(spool, async (seqs) => {
+      this.settled += 1;
+      await Promise.resolve();
+      this.world.finish(new Set(seqs));
+      this.#follow();
+    });
+    this.beneath = this.#makeBeneath();
+  }
+
+  run(command: Command): void {
+    this.world.run(command);
+    for (const { op } of this.world.ops.slice(this.#entries.length)) {
+      const payload = Buffer.alloc(op.payloadBytes);
+      for (let at = 0; at < payload.length; at++) payload[at] = payloadByte(op.seq, at);
+      const { kind, flags, path2, offset, size, mode } = op;
+      const parts = { kind, flags, path2, offset, size, mode };
+      const [entry] = this.#spool.append([incoming(op.seq, op.path, payload, parts)]) as [Entry];
+      expect(entry.seq).toBe(op.seq);
+      this.#entries.push(entry);
+    }
+    this.#follow();
+  }
+
+  /** Answers come after half of these have happened, and are given back after the other half. */
+  disturbWith(commands: readonly Command[]): void {
+    this.#meanwhile = commands.filter(({ verb }) => verb !== 'apply');
+  }
+
+  #follow(): void {
+    const gone = this.world.ops.flatMap(({ released, op }) => {
+      const entry = this.#entries[op.seq - 1] as Entry;
+      return released && !entry.released ? [entry] : [];
+    });
+    if (gone.length > 0) this.#spool.release(gone);
+  }
+
+  #disturb(): void {
+    const command = this.#meanwhile.shift();
+    if (command !== undefined) this.run(command);
+  }
+
+  async #asked<T>(answer: () => T): Promise<T> {
+    await Promise.resolve();
+    this.#disturb();
+    const given = answer();
+    this.#disturb();
+    await Promise.resolve();
+    return given;
+  }
+
+  #makeBeneath(): Beneath {
+    const thingAt = (path: string): Thing | undefined => this.world.next.things.get(path);
+    const facts = (thing: Thing): Facts => ({
+      kind: thing.kind === 'file' ? FOUND_KIND.file : FOUND_KIND.directory,
+      size: thing.kind === 'file' ? thing.bytes.length : 0,
+      mode: thing.mode ?? 0o644,
+      mtimeNs: 5n,
+      pendingBytes: 0,
+    });
+    return {
+      stat: async (path) => {
+        return await this.#asked(() => {
+          const thing = thingAt(path);
+          return thing === undefined ? null : facts(thing);
+        });
+      },
+      read: async (path, offset, length) => {
+        return await this.#asked(() => {
+          const thing = thingAt(path);
+          if (thing === undefined) return null;
+          return Buffer.from(thing.bytes.slice(offset, offset + length));
+        });
+      },
+      list: async (path, after, max) => {
+        return await this.#asked(() => {
+          if (thingAt(path)?.kind !== 'directory') {
+            throw new KangarooError('NOT_FOUND', 'no such directory');
+          }
+          const names = this.world.next
+            .children(path)
+            .sort()
+            .filter((name) => name > after);
+          const entries = names.slice(0, max).map((name): ListedEntry => {
+            return { name, ...facts(thingAt(joinPath(path, name)) as Thing) };
+          });
+          return { entries, more: names.length > max };
+        });
+      },
+    };
+  }
+}
+
+async function orCode<T>(work: Promise<T>): Promise<T | string> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof KangarooError) return error.code;
+    throw error;
+  }
+}
+
+async function checkPath(hop: Hop, path: string, offset: number, length: number): Promise<void> {
+  const { reader, beneath, world } = hop;
+  const thing = world.all.things.get(path);
+  const found = await orCode(reader.stat(NAME, path, beneath, NEVER));
+  if (thing === undefined) {
+    expect([path, found]).toEqual([path, 'NOT_FOUND']);
+    expect(await orCode(reader.read(NAME, path, 0, 10, beneath, NEVER))).toBe('NOT_FOUND');
+    return;
+  }
+  if (typeof found === 'string') throw new Error(`stat ${path}: ${found}`);
+  expect([path, found.kind]).toEqual([path, FOUND_KIND[thing.kind]]);
+  if (thing.mode !== null) expect([path, found.mode]).toEqual([path, thing.mode]);
+  if (thing.kind === 'directory') {
+    await checkList(hop, path);
+    return;
+  }
+  expect([path, found.size]).toEqual([path, thing.bytes.length]);
+  for (const [from, count] of [
+    [0, 100],
+    [offset, length],
+  ] as const) {
+    const bytes = await reader.read(NAME, path, from, count, beneath, NEVER);
+    const what = `${path} ${from}+${count}`;
+    expect([what, [...bytes]]).toEqual([what, thing.bytes.slice(from, from + count)]);
+  }
+}
+
+async function checkList({ reader, beneath, world }: Hop, path: string): Promise<void> {
+  const listed = new Map<string, ListedEntry>();
+  for (let after = '', more = true; more;) {
+    const page = await reader.list(NAME, path, after, PAGE, beneath, NEVER);
+    for (const entry of page.entries) listed.set(entry.name, entry);
+    expect(page.entries.length > 0 || !page.more).toBe(true);
+    after = page.entries.at(-1)?.name ?? after;
+    more = page.more;
+  }
+  expect([path, [...listed.keys()]]).toEqual([path, world.all.children(path).sort()]);
+  for (const [name, entry] of listed) {
+    const thing = world.all.things.get(joinPath(path, name)) as Thing;
+    expect([name, entry.kind]).toEqual([name, FOUND_KIND[thing.kind]]);
+    if (thing.kind === 'file') expect([name, entry.size]).toEqual([name, thing.bytes.length]);
+  }
+}
+
+const command: fc.Arbitrary<Command> = fc.record({
+  verb: fc.constantFrom('apply', 'apply', 'deliver', 'release'),
+  kind: fc.constantFrom(KIND.write, KIND.write, KIND.write, KIND.mkdir, KIND.rename, KIND.remove),
+  path: fc.nat(PATHS.length - 1),
+  path2: fc.nat(PATHS.length - 1),
+  flags: fc.nat(255),
+  offset: fc.nat(12),
+  size: fc.nat(14),
+  payloadBytes: fc.nat(6),
+  pick: fc.nat(20),
+  count: fc.integer({ min: 1, max: 4 }),
+});
+
+/** Some files and directories that the next hop has had for ever. */
+function baseOf(picks: readonly number[]): Model {
+  const model = new Model();
+  for (const [i, pick] of picks.entries()) {
+    const parts = { flags: CREATE | MODE | PARENTS, mode: 0o640, payloadBytes: 9 };
+    model.apply(operation(100 + i, KIND.write, PATHS[pick] as string, parts));
+  }
+  return model;
+}
+
+async function hopOver(base: Model): Promise<{ readonly hop: Hop; readonly spool: Spool }> {
+  const spool = await scene.open(`${scene.root}/reader-${++spools}`);
+  return { hop: new Hop(spool, base), spool };
+}
+
+test('what is read is what the model has, whatever is on its way meanwhile', async () => {
+  let settled = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.nat(PATHS.length - 1), { maxLength: 4 }),
+      fc.array(command, { minLength: 1, maxLength: 25, size: 'max' }),
+      fc.array(command, { maxLength: 12 }),
+      fc.nat(15),
+      fc.nat(15),
+      async (base, script, meanwhile, offset, length) => {
+        const { hop, spool } = await hopOver(baseOf(base));
+        try {
+          for (const [i, line] of script.entries()) {
+            hop.run(line);
+            if (i % 5 > 0 && i < script.length - 1) continue;
+            const path = PATHS[line.path] as string;
+            hop.disturbWith(meanwhile);
+            await checkPath(hop, path, offset, length);
+          }
+          hop.disturbWith(meanwhile);
+          for (const path of ['', ...PATHS]) await checkPath(hop, path, offset, length);
+          settled += hop.settled;
+        } finally {
+          await scene.close(spool);
+        }
+      },
+    ),
+    { numRuns: Number(process.env['KANGAROO_RUNS'] ?? 120) },
+  );
+  expect(settled).toBeGreaterThan(0);
+}, 300_000);
+
+describe('while the next hop is asked', () => {
+  const write: Command = {
+    verb: 'apply',
+    kind: KIND.write,
+    path: 0,
+    path2: 0,
+    flags: 0,
+    offset: 0,
+    size: 0,
+    payloadBytes: 0,
+    pick: 0,
+    count: 1,
+  };
+  const deliver: Command = { ...write, verb: 'deliver' };
+  const release: Command = { ...write, verb: 'release' };
+
+  test('a file does not end early because what made it long has left', async () => {
+    const { hop, spool } = await hopOver(baseOf([0]));
+    hop.run({ ...write, offset: 30, payloadBytes: 5 });
+    hop.run(deliver);
+    hop.disturbWith([{ ...deliver }, release]);
+    // All of it lies before the pending bytes.
+    const bytes = await hop.reader.read(NAME, 'a', 0, 20, hop.beneath, NEVER);
+    expect(bytes.length).toBe(20);
+    await scene.close(spool);
+  });
+
+  test('a stat with one pending write ends, though each look at it is another', async () => {
+    const { hop, spool } = await hopOver(baseOf([0]));
+    hop.run({ ...write, offset: 3, payloadBytes: 2 });
+    const facts = await hop.reader.stat(NAME, 'a', hop.beneath, NEVER);
+    expect([facts.size, facts.pendingBytes]).toEqual([9, 2]);
+    await scene.close(spool);
+  });
+
+  test('nobody is asked where everything is here', async () => {
+    const { hop, spool } = await hopOver(new Model());
+    hop.run({ ...write, flags: CREATE | TRUNCATE, payloadBytes: 6 });
+    const nobody: Beneath = {
+      stat: async () => await Promise.reject(new Error('asked')),
+      read: async () => await Promise.reject(new Error('asked')),
+      list: async () => await Promise.reject(new Error('asked')),
+    };
+    expect((await hop.reader.stat(NAME, 'a', nobody, NEVER)).size).toBe(6);
+    expect((await hop.reader.read(NAME, 'a', 0, 100, nobody, NEVER)).length).toBe(6);
+    await scene.close(spool);
+  });
+
+  test('a directory is no file and a file no directory', async () => {
+    const { hop, spool } = await hopOver(new Model());
+    hop.run({ ...write, kind: KIND.mkdir });
+    hop.run({ ...write, path: 1, flags: CREATE });
+    expect(await orCode(hop.reader.read(NAME, 'a', 0, 1, hop.beneath, NEVER))).toBe('IS_DIRECTORY');
+    const listed = hop.reader.list(NAME, 'b', '', 9, hop.beneath, NEVER);
+    expect(await orCode(listed)).toBe('NOT_DIRECTORY');
+    await scene.close(spool);
+  });
+});

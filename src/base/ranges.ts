@@ -89,12 +89,14 @@ export class RangeSet {
     const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (view.length < 8 || view.length % 16 !== 8) throw new RangeError('ranges: wrong length');
     const floor = Number(view.readBigUInt64LE(0));
+    if (!Number.isSafeInteger(floor)) throw new RangeError('ranges: beyond 2^53');
     const bounds: number[] = [];
     let before = floor;
     for (let at = 8; at < view.length; at += 16) {
       const first = Number(view.readBigUInt64LE(at));
       const last = Number(view.readBigUInt64LE(at + 8));
       if (first <= before || last < first) throw new RangeError('ranges: not ascending');
+      if (!Number.isSafeInteger(last)) throw new RangeError('ranges: beyond 2^53');
       bounds.push(first, last);
       before = last;
     }

@@ -180,9 +180,15 @@ export class Reader {
       const used = plan.flatMap((piece) => (piece.from === 'operation' ? [piece.op as Entry] : []));
       const base = needsBase ? await this.#readBase(plan, path, beneath, deadline) : null;
       if (base === null && sight.known === 'unknown' && needsBase) throw notFound(name, path);
-      const bytes = await this.#assemble(plan, offset, length, base);
+      let bytes: Buffer | null = null;
+      try {
+        bytes = await this.#assemble(plan, offset, length, base);
+      } catch (error) {
+        // Its bytes are gone, for it has arrived.
+        if (!used.some((entry) => entry.released)) throw error;
+      }
       // An operation that has left meanwhile may be covered by a newer one that has left as well.
-      if (used.some((entry) => entry.released)) continue;
+      if (bytes === null || used.some((entry) => entry.released)) continue;
       const end = size(base?.end ?? 0);
       return bytes.subarray(0, Math.max(0, Math.min(length, end - offset)));
     }
@@ -231,6 +237,11 @@ export class Reader {
         }
       }
       const entries = [...merged.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+      if (entries.length === 0 && last !== null) {
+        // All of that page is gone here: the asker could not say where to go on.
+        after = last;
+        continue;
+      }
       return { entries: entries.slice(0, max), more: page.more || entries.length > max };
     }
   }

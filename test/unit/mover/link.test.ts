@@ -254,6 +254,20 @@ describe('a connection that breaks', () => {
   });
 });
 
+test('a commit makes good for the failures before it', async () => {
+  let breaks = 4;
+  hop.beforeCommitted = () => {
+    if (breaks-- > 0) hop.breakOff();
+  };
+  owner.add(append([10]));
+  await owner.empty();
+  breaks = 1;
+  owner.isImpatient = false;
+  owner.add(append([10]));
+  await until(() => owner.link.state === 'waiting');
+  expect(owner.link.retryInMs).toBeLessThanOrEqual(limits.backoffFirstMs * 1.25);
+});
+
 describe('the window', () => {
   test('bounds what is sent and not committed', async () => {
     let open = (): void => {};
@@ -289,6 +303,16 @@ describe('a damaged record', () => {
     owner.add(entries);
     await owner.empty();
     expect(owner.badSeqs).toEqual([bad.seq]);
+    await expectDelivered(entries.filter((entry) => entry !== bad));
+  });
+
+  test('is found at once when what the next hop says is heard', async () => {
+    const entries = append([3_000, 3_000, 10], (i) => `p${i}`);
+    const bad = entries[1] as Entry;
+    damage(spool.files.path(bad.segment), bad.at + bad.bytes - 1);
+    owner.add(entries);
+    await owner.empty();
+    expect([owner.badSeqs, hop.greetings]).toEqual([[bad.seq], 2]);
     await expectDelivered(entries.filter((entry) => entry !== bad));
   });
 

@@ -6,7 +6,8 @@
  *   burst.mjs staging BYTES HOST PORT FILE        into a local file, synced; then that is sent
  *   burst.mjs kangaroo BYTES SERVER ADDRESS       into the first hop, committed; then pushed
  *
- * Prints { responseMs, turnaroundMs }, both from the first byte on; the start of the program and the
+ * Prints { responseMs, turnaroundMs }, both from the first byte on; the start of the program and
+ * the
  * connecting are not in them.
  */
 

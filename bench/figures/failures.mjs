@@ -2,7 +2,8 @@
  * Figure 9 of the paper, scaled down to a minute: what a program has produced and what has arrived,
  * over time, while the destination server is killed twice (section 4.2).
  *
- * The paper's run took 11,000 s, with kills at 1,000 s and 5,750 s, the program's end at 6,000 s and
+ * The paper's run took 11,000 s, with kills at 1,000 s and 5,750 s, the program's end at 6,000 s
+ * and
  * the service back at about 11,000 s; here 183 s are one. The program writes a log: a little all
  * the time, more in bursts. Delivered is the size of the file in the export directory.
  */

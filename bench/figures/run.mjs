@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /**
- * npm run bench:figures [-- --quick]: measures figures 9, 10 and 11 of the paper on this machine and
+ * npm run bench:figures [-- --quick]: measures figures 9, 10 and 11 of the paper on this machine
+ * and
  * writes them as data (JSON) and pictures (SVG) beside this file. With --quick it tries the way
  * there, and writes nothing.
  */

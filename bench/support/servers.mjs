@@ -17,7 +17,8 @@ const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 60_000;
 
 /**
- * A running server. `start` makes one, and again after `stop` or `kill`: the spool stays, and so does
+ * A running server. `start` makes one, and again after `stop` or `kill`: the spool stays, and so
+ * does
  * its address.
  */
 export class BenchServer {

@@ -1,5 +1,6 @@
 /**
- * A plain TCP receiver for comparisons: ADDRESS [FILE]. Prints its port; of each connection it takes
+ * A plain TCP receiver for comparisons: ADDRESS [FILE]. Prints its port; of each connection it
+ * takes
  * all bytes, writes them to FILE and syncs it if one is named, and then sends one byte back.
  */
 

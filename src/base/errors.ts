@@ -1,7 +1,8 @@
 /**
  * The one table of errors: what can go wrong, what a script sees of it, what a person should do.
  *
- * Every error that leaves a module of Kangaroo is a KangarooError with a code of this table; callers
+ * Every error that leaves a module of Kangaroo is a KangarooError with a code of this table;
+ * callers
  * match on `code`, never on the text. The same code travels on the wire in an ERROR frame, so the
  * command, the library and every hop speak of one thing in the same words. Exit statuses are the
  * contract of `kangaroo` and follow sysexits(3) where that has one.

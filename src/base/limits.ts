@@ -12,7 +12,10 @@ const MiB = 1024 * KiB;
 export const limits = {
   // Records and frames.
   payloadBytesMax: MiB,
-  /** Larger payloads go to a data segment as they are; smaller ones lie in the log beside their header. */
+  /**
+   * Larger payloads go to a data segment as they are; smaller ones lie in the log beside their
+   * header.
+   */
   inlinePayloadBytesMax: 64 * KiB,
   nameBytesMax: 255,
   pathBytesMax: 4096,
@@ -64,7 +67,10 @@ export const limits = {
   commitEveryMs: 1_000,
   backoffFirstMs: 200,
   backoffMaxMs: 30_000,
-  /** Files take turns on a link; a turn is this long, so that a small file never waits for a big one. */
+  /**
+   * Files take turns on a link; a turn is this long, so that a small file never waits for a big
+   * one.
+   */
   turnBytes: 4 * MiB,
 
   // The destination.

@@ -130,7 +130,8 @@ export class Link {
       if (one.sent) this.#hurriedSent = true;
       else this.#hurriedWaiting += 1;
     }
-    if (work.length > 0 && this.#state === 'waiting') this.#retryAtMs = Math.min(this.#retryAtMs, nowMs());
+    if (work.length > 0 && this.#state === 'waiting')
+      this.#retryAtMs = Math.min(this.#retryAtMs, nowMs());
     this.#wake();
   }
 
@@ -257,7 +258,8 @@ export class Link {
       const { chunks, bytes, files } = await this.#chunksOf(batch, borrowed);
       if (files === 0) {
         await connection.roomToSend();
-        for (const chunk of chunks) if ('bytes' in chunk) connection.sendBytes(asBuffer(chunk.bytes));
+        for (const chunk of chunks)
+          if ('bytes' in chunk) connection.sendBytes(asBuffer(chunk.bytes));
       } else {
         await connection.sendChunks(chunks, NEVER);
         this.#adaptBurst(bytes, nowMs() - startMs);
@@ -309,7 +311,7 @@ export class Link {
       files += 1;
       chunks.push({ file: fd, offset, length });
     };
-    for (let from = 0; from < batch.length; ) {
+    for (let from = 0; from < batch.length;) {
       const external = (batch[from] as Work).isExternal;
       let to = from;
       while (to < batch.length && (batch[to] as Work).isExternal === external) to += 1;

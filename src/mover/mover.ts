@@ -2,7 +2,8 @@
  * The mover: carries what is in the spool of its server to the next hops.
  *
  * The server tells it over their Unix socket what there is (WORK), it reads the segments itself and
- * tells the server what has been committed (RELEASE). It owns nothing durable: killed at any moment,
+ * tells the server what has been committed (RELEASE). It owns nothing durable: killed at any
+ * moment,
  * the next mover is told everything that is still there and sends it again; the receivers drop
  * repeats. It promises to try for ever and to let no link hold up another.
  */

@@ -191,7 +191,7 @@ export class Connection {
     chunks: readonly Chunk[],
     deadline: Deadline,
   ): Promise<void> {
-    for (let left = [...chunks]; ; ) {
+    for (let left = [...chunks]; ;) {
       const deadlineMs = Math.min(remainingMs(deadline), limits.linkSilenceMs);
       try {
         await addon.sendFrames({ socket, chunks: left, deadlineMs });
@@ -369,7 +369,8 @@ export class Connection {
   #bulk(): Promise<void> | 'wait' | null {
     const handle = this.#handle();
     const head = this.#reader.peek();
-    if (this.onBulk === null || this.#passBulk || handle === undefined || head === null) return null;
+    if (this.onBulk === null || this.#passBulk || handle === undefined || head === null)
+      return null;
     if (head.length < PREFIX_BYTES || head[4] !== PUTS_TYPE) return null;
     const bodyBytes = head.readUInt32LE(0);
     if (bodyBytes <= limits.inlinePayloadBytesMax || bodyBytes > limits.frameBytesMax) return null;

@@ -266,7 +266,9 @@ function variableBytes(kind: Scalar, value: unknown): number {
 type FieldRows = readonly (readonly [string, FieldKind])[];
 const rowsOf = new WeakMap<Fields, FieldRows>();
 
-/** The fields of a row as pairs, made once: Object.entries for each row of a long list is not free. */
+/**
+ * The fields of a row as pairs, made once: Object.entries for each row of a long list is not free.
+ */
 function fieldRows(fields: Fields): FieldRows {
   let rows = rowsOf.get(fields);
   if (rows === undefined) {

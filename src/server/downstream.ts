@@ -1,5 +1,6 @@
 /**
- * This server's own connections to the next hops, for what is asked of them: reads, pushes, reports.
+ * This server's own connections to the next hops, for what is asked of them: reads, pushes,
+ * reports.
  * The mover has its own connections for what is put.
  *
  * One connection an address, dialled when first needed, greeted as a client. A call that loses its
@@ -42,7 +43,8 @@ export class Downstream {
 
   /**
    * A question about names: when the hop turns out to be away it waits `limits.awayLookupMs`, and
-   * while it is known to be away it tries once, so that work goes on through an outage (decision 4).
+   * while it is known to be away it tries once, so that work goes on through an outage (decision
+   * 4).
    * Otherwise as `with`.
    */
   async lookup<T>(
@@ -54,7 +56,8 @@ export class Downstream {
   }
 
   /**
-   * Runs `work` with a connection to `address`, again on a new one if it breaks, until the deadline,
+   * Runs `work` with a connection to `address`, again on a new one if it breaks, until the
+   * deadline,
    * or until `awayMs` have passed while the hop is away.
    * @throws KangarooError NOT_YET at the deadline, or whatever the server there answers
    */
@@ -117,7 +120,11 @@ export class Downstream {
       if (current !== null) {
         // Somebody else's attempt may take longer than this caller has.
         const what = `connect to ${formatServerAddress(link.address)}`;
-        const known = await within(current.catch(() => null), deadline, what);
+        const known = await within(
+          current.catch(() => null),
+          deadline,
+          what,
+        );
         if (known?.isOpen === true) return known;
         // Whoever noticed first is dialling already.
         if (link.connection !== current) continue;

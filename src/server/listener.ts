@@ -5,7 +5,15 @@
  * granted segments and may be the mover. TCP peers are checked against the allow list before a byte
  * of them is read. Beyond `limits.connectionsMax` nobody is let in until somebody leaves.
  */
-import { chmodSync, closeSync, constants, lstatSync, mkdirSync, openSync, unlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  unlinkSync,
+} from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname, resolve } from 'node:path';
 import { KangarooError } from '../base/errors.ts';
@@ -99,10 +107,12 @@ export class Listener {
     );
     await new Promise<void>((resolveListening, reject) => {
       server.once('error', (error) => {
-        reject(new KangarooError('USAGE', `listen on ${label}: ${error.message}`, {
-          cause: error,
-          hint: 'choose another address, or port 0',
-        }));
+        reject(
+          new KangarooError('USAGE', `listen on ${label}: ${error.message}`, {
+            cause: error,
+            hint: 'choose another address, or port 0',
+          }),
+        );
       });
       server.listen(where, resolveListening);
     });

@@ -223,7 +223,9 @@ export class Reader {
       }
       const asksBase = sight.beneath === 'natural' && !sight.complete;
       const sizes = new Map([...sight.entries].map(([child, one]) => [child, sizeOf(one)]));
-      const page = asksBase ? await this.#listBase(path, after, max, beneath, deadline, sight.known) : NONE;
+      const page = asksBase
+        ? await this.#listBase(path, after, max, beneath, deadline, sight.known)
+        : NONE;
       const merged = new Map(page.entries.map((entry) => [entry.name, entry]));
       const last = page.more ? (page.entries.at(-1)?.name ?? after) : null;
       for (const [child, pending] of sight.entries) {

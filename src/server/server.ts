@@ -170,7 +170,10 @@ export class Server {
   beneath(name: string, path: string, hops: number): Beneath {
     if (name === this.name) {
       if (this.destination !== null) return beneathStorage(this.destination.storage);
-      throw new KangarooError('NO_ROUTE', `${formatAddress(name, path)}: this server only passes on`);
+      throw new KangarooError(
+        'NO_ROUTE',
+        `${formatAddress(name, path)}: this server only passes on`,
+      );
     }
     const address = this.nextHop(name, hops);
     return beneathHop(
@@ -225,7 +228,11 @@ export class Server {
   /** An entry was given up: it leaves the spool and must not show any more. */
   giveUp(entries: readonly Entry[]): void {
     if (entries.length === 0) return;
-    if (this.mover !== null) sendDrop(this.mover, entries.map(({ seq }) => seq));
+    if (this.mover !== null)
+      sendDrop(
+        this.mover,
+        entries.map(({ seq }) => seq),
+      );
     for (const entry of entries) entry.givenUp = true;
     this.spool.release(entries);
     for (const name of new Set(entries.map((entry) => entry.name))) this.spool.rebuildView(name);
@@ -266,7 +273,8 @@ export class Server {
       };
       await writeByRename(this.#options.readyFile, `${JSON.stringify(ready)}\n`);
     }
-    if (native === null) this.logger.warn('running without the native addon: slower, not less safe');
+    if (native === null)
+      this.logger.warn('running without the native addon: slower, not less safe');
     this.logger.info({ listen, socket }, `server ${this.name} is ready`);
   }
 
@@ -316,7 +324,7 @@ export class Server {
       return {
         errno: 'LOOP',
         text: `passed on by ${entry.hops} servers without arriving`,
-        todo: 'correct the --route tables of these servers, put it again, and kangaroo discard this',
+        todo: 'correct the --route tables, put it again, and kangaroo discard this',
       };
     }
     if (entry.originId !== this.spool.spoolId && !this.routes.lists(entry.name)) {

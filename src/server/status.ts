@@ -1,5 +1,6 @@
 /**
- * The document of `kangaroo status --json` (interface contract): what this hop has, and laid over it
+ * The document of `kangaroo status --json` (interface contract): what this hop has, and laid over
+ * it
  * what the hops beyond say they have of the same, so that one question tells where the data is.
  */
 import { nowMs } from '../base/deadline.ts';
@@ -199,7 +200,14 @@ function destination(
   for (const file of files) {
     if (file.state !== 'held') Object.assign(file, { state, reason: waits });
   }
-  const here = { server: server.name, queuedOperations, queuedBytes, heldOperations, state, reason };
+  const here = {
+    server: server.name,
+    queuedOperations,
+    queuedBytes,
+    heldOperations,
+    state,
+    reason,
+  };
   return {
     name,
     nextHop: name === server.name ? '' : formatServerAddress(server.routes.nextHop(name)),

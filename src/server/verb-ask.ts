@@ -111,7 +111,8 @@ async function discard(asked: Asked): Promise<object> {
 }
 
 /**
- * What waits for a next hop that cannot be reached, such as a server whose name was mistyped. What is
+ * What waits for a next hop that cannot be reached, such as a server whose name was mistyped. What
+ * is
  * under way to one that can be reached is not given up: it will have arrived before anybody looks.
  */
 function unreachable({ session, args }: Asked): Entry[] {

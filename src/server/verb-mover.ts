@@ -42,7 +42,8 @@ export function subscribe(session: Session): void {
 }
 
 /**
- * Tells the mover of these, in order. What changes names is told only when it is durable here: after
+ * Tells the mover of these, in order. What changes names is told only when it is durable here:
+ * after
  * a power cut its sender would send it again under a new number, and the next hop would do it a
  * second time. Bytes at an offset may be written twice, a rename may not be done twice.
  */
@@ -52,7 +53,7 @@ async function load(session: Session, entries: Iterable<Entry>): Promise<void> {
   const { waiting, hurried }: Load = { waiting: new Set(entries), hurried: [] };
   loads.set(session, { waiting, hurried });
   let durableUpTo = 0;
-  let batch: Entry[] = [];
+  const batch: Entry[] = [];
   for (const entry of waiting) {
     waiting.delete(entry);
     if (changesNames(entry) && entry.seq > durableUpTo) {

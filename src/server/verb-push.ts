@@ -3,7 +3,8 @@
  *
  * Three steps. What this server itself is to store must be stored and synced, and nothing of it
  * held. What waits here for other servers is hurried, and waited for until their hop has committed
- * it. Then the same is asked of each next hop, so that the answer travels back from the destination.
+ * it. Then the same is asked of each next hop, so that the answer travels back from the
+ * destination.
  * An error claims nothing but its own reason; the request may be repeated.
  */
 import { type Deadline, hasPassed, toWireMs } from '../base/deadline.ts';

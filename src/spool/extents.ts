@@ -161,7 +161,9 @@ export class FileOverlay {
     return this.#runs.length === 0 && this.#cuts.length === 0;
   }
 
-  /** How long the file is, for a caller who asks the next hop now and may hear of releases first. */
+  /**
+   * How long the file is, for a caller who asks the next hop now and may hear of releases first.
+   */
   get sizeRule(): SizeRule {
     const cut = this.#cuts.at(-1);
     const end = this.#runs.at(-1)?.end ?? 0;

@@ -69,7 +69,9 @@ export class SegmentFiles {
     if (file.users === 0) close(file.fd, () => {});
   }
 
-  /** Closes what is open of files that somebody else has removed, so that the disk gets them back. */
+  /**
+   * Closes what is open of files that somebody else has removed, so that the disk gets them back.
+   */
   dropRemoved(): void {
     for (const [number, { fd, users }] of this.#open) {
       if (users === 0 && fstatSync(fd).nlink === 0) this.drop(number);

@@ -166,8 +166,7 @@ export class SpoolIndex {
 
   intent(sender: string, seq: number): { readonly dev: bigint; readonly ino: bigint } | null {
     const row = this.#statements.getIntent.get(Buffer.from(sender, 'hex'), seq) as
-      | { dev: string; ino: string }
-      | undefined;
+      { dev: string; ino: string } | undefined;
     return row === undefined ? null : { dev: BigInt(row.dev), ino: BigInt(row.ino) };
   }
 
@@ -201,8 +200,7 @@ export class SpoolIndex {
 
   #checkFormat(readonly: boolean): void {
     const row = this.#db.prepare("SELECT value FROM meta WHERE key = 'format'").get() as
-      | { value: number }
-      | undefined;
+      { value: number } | undefined;
     if (row === undefined && !readonly) {
       this.#db.prepare("INSERT INTO meta VALUES ('format', ?)").run(FORMAT_VERSION);
     } else if (row !== undefined && row.value > FORMAT_VERSION) {
@@ -242,9 +240,7 @@ function prepare(db: Database.Database) {
     addMessage: db.prepare('INSERT INTO message (json) VALUES (?)'),
     limitMessages: db.prepare('DELETE FROM message WHERE id <= ?'),
     getMessages: db.prepare('SELECT id, json FROM message WHERE id > ? ORDER BY id LIMIT ?'),
-    setIntent: db.prepare(
-      'INSERT INTO intent (sender, senderSeq, dev, ino) VALUES (?, ?, ?, ?)',
-    ),
+    setIntent: db.prepare('INSERT INTO intent (sender, senderSeq, dev, ino) VALUES (?, ?, ?, ?)'),
     getIntent: db.prepare('SELECT dev, ino FROM intent WHERE sender = ? AND senderSeq = ?'),
     removeIntent: db.prepare('DELETE FROM intent WHERE sender = ? AND senderSeq = ?'),
     lastTouched: db.prepare('SELECT coalesce(max(touched), 0) AS touched FROM taken'),

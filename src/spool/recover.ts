@@ -86,8 +86,12 @@ interface Walked {
   readonly found: Found[];
 }
 
-/** Packs heads for the index: for each u32 place in the segment, then the head; at the end a CRC. */
-export function packHeads(heads: readonly { readonly at: number; readonly head: Buffer }[]): Buffer {
+/**
+ * Packs heads for the index: for each u32 place in the segment, then the head; at the end a CRC.
+ */
+export function packHeads(
+  heads: readonly { readonly at: number; readonly head: Buffer }[],
+): Buffer {
   const parts: Buffer[] = [];
   for (const { at, head } of heads) {
     const place = Buffer.allocUnsafe(4);
@@ -115,11 +119,7 @@ export function unpackHeads(packed: Buffer): { at: number; head: RecordHeader }[
   return heads;
 }
 
-export function recover(
-  directory: string,
-  rows: readonly SegmentRow[],
-  nowMs: number,
-): Recovered {
+export function recover(directory: string, rows: readonly SegmentRow[], nowMs: number): Recovered {
   return new Recovery(directory, rows, nowMs).run();
 }
 
@@ -168,10 +168,12 @@ class Recovery {
       spoolId: this.#spoolId,
       segments,
       entries,
-      dataSegments: files.filter(({ kind }) => kind === 'data').map(({ number }) => ({
-        number,
-        bytes: statSync(join(this.#segmentsDirectory, dataName(number))).size,
-      })),
+      dataSegments: files
+        .filter(({ kind }) => kind === 'data')
+        .map(({ number }) => ({
+          number,
+          bytes: statSync(join(this.#segmentsDirectory, dataName(number))).size,
+        })),
       findings: this.#findings,
       highestSeq: this.#highestSeq,
       highestSegment: Math.max(0, ...files.map(({ number }) => number)),

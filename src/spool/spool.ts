@@ -50,7 +50,9 @@ import { View } from './view.ts';
 const SEQ_STEP = 2 ** 20;
 /** How far numbers jump when the index was lost and with it the reservation. */
 const SEQ_JUMP = 2 ** 32;
-/** fdatasync is called on the event loop while it is quicker than this; waking a thread is not free. */
+/**
+ * fdatasync is called on the event loop while it is quicker than this; waking a thread is not free.
+ */
 const QUICK_SYNC_MS = 0.6;
 
 /** One record to append: its bytes (renumbered in place) and what they say. */
@@ -160,7 +162,9 @@ export class Spool extends EventEmitter<SpoolEvents> {
     });
   }
 
-  /** Opens the spool, recovers it, takes the lock. @throws KangarooError SPOOL_IN_USE, VERSION ... */
+  /**
+   * Opens the spool, recovers it, takes the lock. @throws KangarooError SPOOL_IN_USE, VERSION ...
+   */
   static async open(options: SpoolOptions): Promise<Spool> {
     prepareDirectory(options.directory);
     const index = new SpoolIndex(join(options.directory, 'index.db'));
@@ -176,7 +180,10 @@ export class Spool extends EventEmitter<SpoolEvents> {
     }
   }
 
-  /** Appends all of `batch` in order, or nothing. @throws errno errors of write(2), ENOSPC among them */
+  /**
+   * Appends all of `batch` in order, or nothing. @throws errno errors of write(2), ENOSPC among
+   * them
+   */
   append(batch: readonly Incoming[]): Entry[] {
     this.#assertWorking();
     this.#makeWay(batch.length);

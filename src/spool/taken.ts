@@ -104,7 +104,9 @@ export class Taken {
     return direct;
   }
 
-  /** The operations with these numbers are durable, or have been passed on: the index may say so. */
+  /**
+   * The operations with these numbers are durable, or have been passed on: the index may say so.
+   */
   promote(numbers: Numbers): void {
     for (const [sender, ranges] of numbers) {
       // Forgotten, if it is not known: a session that is over sends nothing again.

@@ -24,7 +24,9 @@ import { KNOWN, ViewNode, type KnownCode } from './view-node.ts';
 export type { LiveOperation } from './extents.ts';
 
 export type Known = 'absent' | 'file' | 'directory' | 'unknown';
-/** none: ask nobody. natural: ask for the same path. unsettled: wait for the renames in `settle`. */
+/**
+ * none: ask nobody. natural: ask for the same path. unsettled: wait for the renames in `settle`.
+ */
 export type Beneath = 'none' | 'natural' | 'unsettled';
 
 export interface Sight {
@@ -265,7 +267,8 @@ export class View {
     if (known === KNOWN.absent) return ABSENT;
     const node = place.rest < 0 ? place.node : null;
     const file = node !== null && known !== KNOWN.directory ? node.overlay() : null;
-    // Cut to nothing and written again: whatever name the next hop has it under, all bytes are here.
+    // Cut to nothing and written again: whatever name the next hop has it under, all bytes are
+    // here.
     const isWhole = known === KNOWN.file && file !== null && file.baseLimit === 0;
     const isSettled = place.settle.length === 0;
     const isCovered = place.cover !== null || (isWhole && !isSettled);

@@ -1,12 +1,14 @@
 /**
- * A spool that was damaged at rest (invariants I7, I8): flipped bits in headers, payloads and marks,
+ * A spool that was damaged at rest (invariants I7, I8): flipped bits in headers, payloads and
+ * marks,
  * a tail cut anywhere, pieces of zeros, data segments and indexes that are gone, old or damaged, a
  * segment of another spool.
  *
  * Whatever the damage, each acknowledged operation is afterwards in the spool with the bytes it was
  * given, or recovery or the first reader says that it is not; none is there with other bytes. Only
  * the end of the newest log may go without a word, because a torn write looks like that. Mostly in
- * this process on src/spool; a few cases go through real servers to the destination and look at what
+ * this process on src/spool; a few cases go through real servers to the destination and look at
+ * what
  * people are told. 90 images; KANGAROO_LONG=1 makes them 6,000. KANGAROO_SEED repeats a run.
  */
 import {
@@ -39,6 +41,7 @@ import { compare, type Tree } from '../support/oracle.ts';
 import { payload } from '../support/pattern.ts';
 import { chooseSeed, Prng } from '../support/prng.ts';
 import { incoming, incomingExternal, SpoolCase } from '../support/spool-case.ts';
+import { pause } from '../support/wait.ts';
 
 const IMAGES = process.env['KANGAROO_LONG'] === '1' ? 6_000 : 90;
 const LIMIT_BYTES = 2 * 1024 * 1024;
@@ -431,9 +434,11 @@ for (const [name, damage] of Object.entries(THROUGH)) {
     const check = await first.run(['check', '--spool', first.spool]);
     expect(check).toMatchObject({ status: 1 });
     await first.start();
+    // The push is there before anything can be sent, and so before that damage is found.
+    const pushing = first.begin(['push', '--timeout', '20s', '--no-progress'], { input: '' });
+    await pause(4_000);
     await last.start();
-    const push = await first.run(['push', '--timeout', '20s']);
-    // What the push itself finds damaged has not arrived.
+    const push = await pushing.result;
     if (name.endsWith('large file')) expect(push, push.stderr).toMatchObject({ status: 1 });
     const messages = await first.run(['messages', '--json']);
     expect(messages.stdout.toString()).toContain('"quarantined"');

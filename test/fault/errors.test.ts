@@ -1,6 +1,8 @@
 /**
- * One system call fails (invariants I1, I2, I7, I10): the k-th write, sync, rename or open of a round
- * of put, commit, forward and release fails with EIO, ENOSPC or EDQUOT, in the first hop, its mover,
+ * One system call fails (invariants I1, I2, I7, I10): the k-th write, sync, rename or open of a
+ * round
+ * of put, commit, forward and release fails with EIO, ENOSPC or EDQUOT, in the first hop, its
+ * mover,
  * or the destination, and while the first hop recovers.
  *
  * After each failure the victim is killed and starts again without it; then a push must succeed and

@@ -1,5 +1,6 @@
 /**
- * Power cuts (invariants I1, I2, I8, I11): the first hop's disk and the destination's are ext4 images
+ * Power cuts (invariants I1, I2, I8, I11): the first hop's disk and the destination's are ext4
+ * images
  * that lose what was not on stable storage, at random moments, right after an acknowledgement, and
  * while syncs are slowed down so that the cut falls beside one.
  *

@@ -1,5 +1,6 @@
 /**
- * One round of everything: small and large puts, a rename, a directory, a commit, a push. Used where
+ * One round of everything: small and large puts, a rename, a directory, a commit, a push. Used
+ * where
  * a fault is to hit each system call of that round once.
  *
  * It journals what was acknowledged, as oracle.ts wants it, and never waits beyond its deadlines.

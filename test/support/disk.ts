@@ -28,7 +28,9 @@ function must(complaint: string): void {
   if (complaint !== '') throw new Error(complaint);
 }
 
-/** Why there can be no such disk here; null when there can. `scratch` is a directory to try it in. */
+/**
+ * Why there can be no such disk here; null when there can. `scratch` is a directory to try it in.
+ */
 export function diskComplaint(scratch: string): string | null {
   if (process.getuid?.() !== 0) return 'it needs root';
   let disk: Disk | null = null;

@@ -1,6 +1,7 @@
 /**
  * A spool in a scratch directory, without a server: records go in as a session would hand them
- * over, and `killed` gives the directory as a SIGKILL would leave it (a copy taken while it is open,
+ * over, and `killed` gives the directory as a SIGKILL would leave it (a copy taken while it is
+ * open,
  * so with everything that is in the page cache and with nothing that only memory knows).
  */
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';

@@ -119,7 +119,9 @@ describe('form', () => {
   });
 
   test(`no line has more than ${columnsMax} columns, but for an address of the web`, () => {
-    const bad = (line: string) => [...line].length > columnsMax && !/https?:\/\//.test(line);
+    // A test's title is a sentence that nothing can wrap.
+    const mayBeLong = /https?:\/\/|^\s*test\(/;
+    const bad = (line: string) => [...line].length > columnsMax && !mayBeLong.test(line);
     expect(linesWhere(code, bad)).toEqual([]);
   });
 

@@ -239,7 +239,8 @@ async function statOrNull(
   try {
     return await client.stat(address, { signal: io.signal });
   } catch (error) {
-    // While its server is away a name that is not known here counts as absent, so that work goes on.
+    // While its server is away a name that is not known here counts as absent, so that work goes
+    // on.
     const { code } = asKangarooError(error);
     if (code === 'NOT_FOUND' || code === 'NOT_YET') return null;
     throw error;

@@ -1,4 +1,6 @@
-/** The table of errors: its exit statuses are the contract, and every error comes out of it whole. */
+/**
+ * The table of errors: its exit statuses are the contract, and every error comes out of it whole.
+ */
 import { describe, expect, test } from 'vitest';
 import {
   asKangarooError,

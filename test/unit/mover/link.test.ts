@@ -131,7 +131,9 @@ const until = async (condition: () => boolean): Promise<void> => {
 };
 const dataFile = (entry: Entry): string => spool.files.path(entry.payloadSegment);
 
-/** Everything of `entries` is in effect at the next hop, once, in order on each path, byte for byte. */
+/**
+ * Everything of `entries` is in effect at the next hop, once, in order on each path, byte for byte.
+ */
 async function expectDelivered(entries: readonly Entry[]): Promise<void> {
   expect(owner.tooEarly).toEqual([]);
   expect([...owner.releasedSeqs].sort((a, b) => a - b)).toEqual(entries.map(({ seq }) => seq));

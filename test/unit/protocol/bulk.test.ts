@@ -106,7 +106,9 @@ class Scene {
     return [{ bytes: first }, { file: this.#file, offset, length: size }];
   }
 
-  /** Receives as a server does: large blocks by the addon into a file, the rest record by record. */
+  /**
+   * Receives as a server does: large blocks by the addon into a file, the rest record by record.
+   */
   attach(connection: Connection, native: NativeAddon | null): void {
     connection.welcome();
     connection.onFrame = ({ type, body }) => {

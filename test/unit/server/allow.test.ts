@@ -1,4 +1,6 @@
-/** Who may connect: this machine, and the networks that were named, each way an address is written. */
+/**
+ * Who may connect: this machine, and the networks that were named, each way an address is written.
+ */
 import { describe, expect, test } from 'vitest';
 import { AllowList } from '../../../src/server/allow.ts';
 

@@ -181,7 +181,7 @@ async function checkPath(hop: Hop, path: string, offset: number, length: number)
 
 async function checkList({ reader, beneath, world }: Hop, path: string): Promise<void> {
   const listed = new Map<string, ListedEntry>();
-  for (let after = '', more = true; more; ) {
+  for (let after = '', more = true; more;) {
     const most = 1 + (listed.size % 2);
     const page = await reader.list(NAME, path, after, most, beneath, NEVER);
     for (const entry of page.entries) listed.set(entry.name, entry);

@@ -1,5 +1,6 @@
 /**
- * Data segments: room in one piece, accounting that comes out at zero, segments that go when nothing
+ * Data segments: room in one piece, accounting that comes out at zero, segments that go when
+ * nothing
  * needs them, and holes punched only into what the index knows to be released.
  */
 import fc from 'fast-check';

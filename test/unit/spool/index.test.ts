@@ -1,6 +1,7 @@
 /**
  * The SQLite index: what a flush wrote is there after a reopen and cost one fsync (counted in the
- * kernel, because SQLite's own answer about that is not to be believed), a second opener is refused,
+ * kernel, because SQLite's own answer about that is not to be believed), a second opener is
+ * refused,
  * a newer format is refused by name, and a failed index does no further work.
  */
 import Database from 'better-sqlite3';

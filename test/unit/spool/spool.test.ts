@@ -11,7 +11,7 @@ import { decodeHead } from '../../../src/protocol/operation.ts';
 import { checkSpool, type CheckFinding } from '../../../src/spool/check.ts';
 import type { Entry } from '../../../src/spool/entry.ts';
 import { logName } from '../../../src/spool/segment.ts';
-import { Spool } from '../../../src/spool/spool.ts';
+import type { Spool } from '../../../src/spool/spool.ts';
 import {
   contents,
   incoming,

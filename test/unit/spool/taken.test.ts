@@ -1,5 +1,6 @@
 /**
- * What a server remembers of its senders: repeats are known, nothing counts as durable before it is,
+ * What a server remembers of its senders: repeats are known, nothing counts as durable before it
+ * is,
  * and a failed disk takes back what was only applied.
  */
 import fc from 'fast-check';

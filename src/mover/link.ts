@@ -225,7 +225,9 @@ export class Link {
     this.#failures += 1;
     // What the next hop said last may have been lost with the connection.
     const isSuspect = this.#order.inFlightCount > 0 && this.#failures % SUSPECT_EVERY === 0;
-    if (error.code === 'CORRUPT' || isSuspect) await this.#findBad();
+    // sendfile(2) met the end of a segment that had more: the next hop only sees a broken frame.
+    const isShort = /\bENODATA\b/.test(error.message);
+    if (error.code === 'CORRUPT' || isShort || isSuspect) await this.#findBad();
     this.#order.rollback();
     if (this.#stopped) return;
     const pauseMs = backoffMs(this.#failures, randomInt(1 << 20) / (1 << 20));

@@ -439,8 +439,8 @@ for (const [name, damage] of Object.entries(THROUGH)) {
     await pause(4_000);
     await last.start();
     const push = await pushing.result;
-    // 1 when the push was there before the damage was found, 0 when it came after: what is put aside
-    // is told by messages from then on, and no longer by push.
+    // 1 when the push was there before the damage was found. One that comes later ends with 0:
+    // what is put aside is then told by messages alone.
     if (name.endsWith('large file')) expect([0, 1], push.stderr).toContain(push.status);
     const messages = await first.run(['messages', '--json']);
     expect(messages.stdout.toString()).toContain('"quarantined"');

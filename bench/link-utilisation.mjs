@@ -3,7 +3,8 @@
  * time from the first call of its put to the end of its push, durable there, beside what one plain
  * TCP connection carries over the same link in the same run, from connect to the receiver's word.
  *
- * Headers of Ethernet, IP and TCP take 4.4 % at an MTU of 1500, so 95.6 % is all there is. The start
+ * Headers of Ethernet, IP and TCP take 4.4 % at an MTU of 1500, so 95.6 % is all there is. The
+ * start
  * of a program is no matter of the link: Kangaroo is used through the library here.
  */
 

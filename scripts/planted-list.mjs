@@ -62,7 +62,7 @@ export const PLANTED = [
       '    this.#spool.index.flush(this.#spool.taken.changes());\n' +
       '    try {\n      await this.storage.sync();\n',
     why: 'numbers are durable before the bytes: a power cut loses these for ever',
-    tests: trace('destination'),
+    tests: [unit('server/destination')],
   },
   {
     id: 'taken-never-noted',
@@ -276,7 +276,7 @@ export const PLANTED = [
     old: "  return problem.endsWith('cut short') || rest.length < HEADER_BYTES || isZero(rest);",
     becomes: '  return rest.length >= 0;',
     why: 'an acknowledged last record with a flipped bit disappears without a word',
-    tests: [unit('spool/recover')],
+    tests: durability('damage at the end'),
   },
   {
     id: 'rename-without-intent',
@@ -285,6 +285,22 @@ export const PLANTED = [
     becomes: '      index.lastIntent satisfies number;\n',
     why: 'a rename that comes again moves whatever has the old name now',
     tests: [unit('server/replay')],
+  },
+  {
+    id: 'failed-sync-forgotten',
+    file: 'src/server/destination.ts',
+    old: '      this.#spool.distrustDirect();\n',
+    becomes: '',
+    why: 'what a failed sync may have lost counts as taken, and is never sent again',
+    tests: [unit('server/destination')],
+  },
+  {
+    id: 'held-released-by-a-later-sync',
+    file: 'src/server/destination.ts',
+    old: '    if (entries.some((entry) => !this.#attempted.has(entry))) {',
+    becomes: '    if (entries.some((entry) => entry.seq < 0)) {',
+    why: 'a held operation leaves the spool though the sync that was to cover it failed',
+    tests: [unit('server/destination')],
   },
   {
     id: 'replay-unguarded',
@@ -351,7 +367,7 @@ export const PLANTED = [
     old: '      throw this.fail(error);\n',
     becomes: '      throw error;\n',
     why: 'after a failed fsync the next one succeeds, and everything is acknowledged',
-    tests: [unit('spool/spool', 'fails is the end')],
+    tests: durability('sync that failed'),
   },
   {
     id: 'failed-index-goes-on',

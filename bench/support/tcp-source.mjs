@@ -1,5 +1,6 @@
 /**
- * A plain TCP sender for comparisons: HOST PORT FILE. Sends the file and, when the receiver has said
+ * A plain TCP sender for comparisons: HOST PORT FILE. Sends the file and, when the receiver has
+ * said
  * that it has all of it, prints how many milliseconds that took.
  */
 

@@ -316,7 +316,12 @@ export class Link {
     for (let from = 0; from < batch.length;) {
       const external = (batch[from] as Work).isExternal;
       let to = from;
-      while (to < batch.length && (batch[to] as Work).isExternal === external) to += 1;
+      // Behind a large one the batch may hold more small ones than a frame may.
+      for (let groupBytes = 0; groupBytes < limits.batchBytes; to++) {
+        const work = batch[to];
+        if (work?.isExternal !== external) break;
+        groupBytes += work.bytes;
+      }
       const group = batch.slice(from, to);
       const runs = runsOf(group);
       if (external) {

@@ -168,6 +168,15 @@ describe('what is put', () => {
     await until(() => owner.link.state === 'idle');
   });
 
+  test('arrives: many small ones behind a large one, in frames that a receiver takes', async () => {
+    const large = [1, 1, 1, 1].map(() => limits.payloadBytesMax);
+    const small = Array.from({ length: 60 }, () => 48 * 1024);
+    const entries = append([...large, ...small, limits.payloadBytesMax, ...small]);
+    owner.add(entries);
+    await owner.empty();
+    await expectDelivered(entries);
+  });
+
   test('later goes over the same connection', async () => {
     owner.add(append([10]));
     await owner.empty();

@@ -8,6 +8,7 @@ import { compile } from 'vega-lite';
 
 const MiB = 2 ** 20;
 const SIZE = { width: 560, height: 320 };
+const LINES = { domain: ['produced', 'delivered'], range: ['#d08000', '#1f5fa8'] };
 const MODELS = {
   domain: ['streaming', 'staging', 'kangaroo'],
   range: ['#7a7a7a', '#d08000', '#1f5fa8'],
@@ -15,62 +16,51 @@ const MODELS = {
 
 /** Figure 9. @returns {Promise<string>} SVG */
 export async function drawFailures({ events, samples }) {
-  const values = samples.flatMap(({ seconds, produced, delivered }) => [
-    { seconds, line: 'produced', mebibytes: produced / MiB },
-    { seconds, line: 'delivered', mebibytes: delivered / MiB },
-  ]);
   const x = { field: 'seconds', type: 'quantitative', title: 'time (s)' };
-  const lines = {
-    data: { values },
-    mark: { type: 'line', interpolate: 'step-after' },
+  const lines = [
+    { name: 'produced', strokeWidth: 1.5 },
+    { name: 'delivered', strokeWidth: 3 },
+  ].map(({ name, strokeWidth }) => ({
+    data: {
+      values: samples.map((sample) => ({ seconds: sample.seconds, mebibytes: sample[name] / MiB })),
+    },
+    mark: { type: 'line', interpolate: 'step-after', strokeWidth },
     encoding: {
       x,
       y: { field: 'mebibytes', type: 'quantitative', title: 'data (MiB)' },
-      color: {
-        field: 'line',
-        title: null,
-        scale: { domain: ['produced', 'delivered'], range: ['#d08000', '#1f5fa8'] },
-      },
-      strokeWidth: {
-        field: 'line',
-        type: 'ordinal',
-        sort: ['produced', 'delivered'],
-        legend: null,
-        scale: { domain: ['produced', 'delivered'], range: [1.5, 3] },
-      },
+      color: { datum: name, title: null, scale: LINES },
     },
+  }));
+  const rules = {
+    data: { values: events },
+    mark: { type: 'rule', strokeDash: [3, 3], color: '#999999' },
+    encoding: { x },
   };
-  const marks = [
-    { mark: { type: 'rule', strokeDash: [3, 3], color: '#999999' }, encoding: { x } },
+  // What happens to the server stands left of its line, the rest right of it and higher up.
+  const isServers = ({ what }) => what.startsWith('destination');
+  const labels = [
+    { values: events.filter(isServers), baseline: 'bottom', dy: -2, y: SIZE.height - 4 },
     {
-      mark: { type: 'text', angle: 270, align: 'left', baseline: 'bottom', dx: 4, dy: -2 },
-      encoding: { x, y: { value: SIZE.height }, text: { field: 'what' } },
+      values: events.filter((event) => !isServers(event)),
+      ...{ baseline: 'top', dy: 3, y: SIZE.height / 2 },
     },
-  ].map((layer) => ({ data: { values: events }, ...layer }));
-  return await svgOf({ title: 'Response to failures', layer: [...marks, lines] });
+  ].map(({ values, baseline, dy, y }) => ({
+    data: { values },
+    mark: { type: 'text', angle: 270, align: 'left', baseline, dy },
+    encoding: { x, y: { value: y }, text: { field: 'what' } },
+  }));
+  return await svgOf({ title: 'Response to failures', layer: [rules, ...labels, ...lines] });
 }
 
 /** Figure 10 with `responseSeconds`, 11 with `turnaroundSeconds`. @returns {Promise<string>} SVG */
-export async function drawBursts({ rows }, field, title) {
-  const sizes = [...new Set(rows.map(({ sizeMiB }) => sizeMiB))];
+export async function drawBursts({ rows }, field, title, scale) {
   return await svgOf({
     title,
     data: { values: rows },
     mark: { type: 'line', point: true },
     encoding: {
-      x: {
-        field: 'sizeMiB',
-        type: 'quantitative',
-        title: 'size of the burst (MiB)',
-        scale: { type: 'log', base: 2 },
-        axis: { values: sizes },
-      },
-      y: {
-        field,
-        type: 'quantitative',
-        title: 'time (s)',
-        scale: { type: 'log' },
-      },
+      x: { field: 'sizeMiB', type: 'quantitative', title: 'size of the burst (MiB)' },
+      y: { field, type: 'quantitative', title: 'time (s)', scale: { type: scale } },
       color: { field: 'model', title: null, scale: MODELS },
       shape: { field: 'model', title: null, scale: { domain: MODELS.domain } },
     },

@@ -44,14 +44,14 @@ export async function measureFailures({ quick }) {
   const sampling = sampleUntilOver(state, samples, file, seconds);
   const program = produce(client, state, () => seconds() >= TIMES.programEnd * scale, note);
   await at(TIMES.kill);
-  await archive.kill();
   note('destination killed');
+  await archive.kill();
   await at(TIMES.back);
   await archive.start();
   note('destination back');
   await at(TIMES.killAgain);
-  await archive.kill();
   note('destination killed');
+  await archive.kill();
   await program;
   await at(TIMES.backAgain);
   await archive.start();

@@ -34,3 +34,13 @@ export function residentBytes(pid) {
   const read = (key) => Number(new RegExp(`^${key}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024;
   return { now: read('VmRSS'), highest: read('VmHWM') };
 }
+
+/** Is it there, and more than an entry that nobody has collected yet? */
+export function isRunning(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  } catch {
+    return false;
+  }
+}

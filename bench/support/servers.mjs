@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, closeSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './machine.mjs';
+import { isRunning } from './processes.mjs';
 import { cleanEnvironment, pause, runProgram, until } from './program.mjs';
 import { onEnd } from './scratch.mjs';
 
@@ -126,7 +127,7 @@ export class BenchServer {
     }
     // The mover ends by itself when its server is gone.
     await until(`end of the mover of ${this.name}`, () =>
-      movers.some((pid) => existsSync(`/proc/${pid}`)) ? undefined : true,
+      movers.some(isRunning) ? undefined : true,
     );
     await this.#leave();
   }

@@ -15,6 +15,7 @@ import type { RangeSet } from '../base/ranges.ts';
 import { FLAGS, type RecordHeader } from '../protocol/operation.ts';
 import { formatAddress } from '../route/address.ts';
 import { SpoolIndex } from './index.ts';
+import { isTorn } from './recover.ts';
 import {
   dataName,
   decodeLogHeader,
@@ -116,7 +117,7 @@ class Check {
     for (const found of walkLog(bytes, floor)) {
       if (found.what === 'mark') continue;
       if (found.what === 'damage') {
-        if (isNewest && found.toEnd) continue;
+        if (isNewest && found.toEnd && isTorn(bytes, found.at, found.problem)) continue;
         this.#problem(segment, found.at, found.bytes, found.problem);
         continue;
       }

@@ -468,7 +468,7 @@ export function syncDirectory(directory: string): void {
 }
 
 /** Does the end of a log look like a write that was cut short, and not like damage? */
-function isTorn(bytes: Buffer, at: number, problem: string): boolean {
+export function isTorn(bytes: Buffer, at: number, problem: string): boolean {
   const rest = bytes.subarray(at);
   return problem.endsWith('cut short') || rest.length < HEADER_BYTES || isZero(rest);
 }

@@ -1,8 +1,7 @@
 /**
  * Power cuts (invariants I1, I2, I8, I11): the first hop's disk and the destination's are ext4
- * images
- * that lose what was not on stable storage, at random moments, right after an acknowledgement, and
- * while syncs are slowed down so that the cut falls beside one.
+ * images that lose what was not on stable storage, at random moments, right after an
+ * acknowledgement, and while syncs are slowed down so that the cut falls beside one.
  *
  * A client writes all the time and keeps its journal elsewhere; after each cut the server on that
  * disk is killed, the disk comes back, the server starts again, at times to be cut again while it
@@ -167,7 +166,9 @@ async function cutAll(isNear: boolean): Promise<void> {
   }
   const [first, last] = (await made.chain(['first', 'last'])) as [Hop, Hop];
   const front = isNear ? first : fromAfar(first);
-  const writers = new Writers(made, { first: front, last, seed, pauseMs: 20 });
+  // A client that survives sends again what the first hop has lost; with one that dies it is gone.
+  const tail = isNear ? 'in order by path' : 'in order';
+  const writers = new Writers(made, { first: front, last, seed, pauseMs: 20, tail });
   writers.start();
   const victims = [first, last].map((hop, i) => ({ hop, disk: disks[i] as Disk }));
   const journals = join(made.directory, 'writers');

@@ -5,7 +5,8 @@
  * put, and an acknowledgement after commit or push has returned. The oracle replays the journal in
  * a model and compares it with the files found. Steps of one client take effect in order, so the
  * files must be those after the last acknowledged step, or after any later one that was tried:
- * un-acknowledged means "may or may not", acknowledged means "must".
+ * un-acknowledged means "may or may not", acknowledged means "must". See Tail for what a power cut
+ * makes of the former.
  *
  * Files are compared byte by byte; modes and times are not. Pure but for `readTree`.
  */
@@ -99,6 +100,15 @@ export class Model {
     }
   }
 
+  /** The same for some of the paths; what it is told later does not reach this one. */
+  copyOf(paths: ReadonlySet<string>): Model {
+    const copy = new Model(this.#seed, this.#generation);
+    for (const [path, bytes] of this.files) {
+      if (paths.has(path)) copy.files.set(path, bytes === null ? null : Buffer.from(bytes));
+    }
+    return copy;
+  }
+
   /** The content of a file, made if it is not there, and at least `size` bytes long. */
   #grown(path: string, size: number): Buffer {
     const before = this.files.get(path) ?? Buffer.alloc(0);
@@ -126,25 +136,72 @@ export function parseJournal(seed: number, generation: number, text: string): Jo
   return { seed, generation, lines };
 }
 
+/**
+ * What may be there of the steps that nobody acknowledged: the first few of them, or the first few
+ * of those on each group of paths. A hop whose power fails loses what was not committed there, but
+ * some of it had gone on, and different files may overtake each other.
+ */
+export type Tail = 'in order' | 'in order by path';
+
+type Numbered = { readonly n: number; readonly step: Step };
+
 /** Compares what a client did with the files of its directory. */
-export function verify(journal: Journal, found: Tree): Verdict {
+export function verify(journal: Journal, found: Tree, tail: Tail = 'in order'): Verdict {
   const steps = journal.lines.flatMap((line) => ('step' in line ? [line] : []));
   const acks = journal.lines.flatMap((line) => ('acked' in line ? [line.n] : []));
   const acked = Math.max(0, ...acks);
   const model = new Model(journal.seed, journal.generation);
-  let best: Differences | null = null;
-  for (const { n, step } of [{ n: 0, step: null }, ...steps]) {
+  for (const { n, step } of steps) if (n <= acked) model.apply(n, step);
+  const rest = steps.filter(({ n }) => n > acked);
+  for (const group of tail === 'in order' ? [rest] : groupsOf(rest)) believe(model, group, found);
+  const { lost, wrong, invented } = compare(model.files, found);
+  return { steps: steps.length, acked, lost, wrong, invented };
+}
+
+/** Applies as many steps of the group to the model as explain best what was found. */
+function believe(model: Model, group: readonly Numbered[], found: Tree): void {
+  const paths = new Set(group.flatMap(({ step }) => pathsOf(step)));
+  const there = new Map([...found].filter(([path]) => paths.has(path)));
+  const trial = model.copyOf(paths);
+  let best = { steps: 0, count: compare(trial.files, there).count };
+  for (const [i, { n, step }] of group.entries()) {
+    if (best.count === 0) break;
     // A stream is many operations: it may have come in part.
-    if (n > acked && step?.do === 'stream' && isPart(model, n, step, found)) {
-      return verdict(steps.length, acked, NOTHING_DIFFERS);
+    if (step.do === 'stream' && isPart(trial, n, step, there)) {
+      for (const before of group.slice(0, i)) model.apply(before.n, before.step);
+      model.files.set(step.path, there.get(step.path) ?? null);
+      return;
     }
-    if (step !== null) model.apply(n, step);
-    if (n < acked) continue;
-    const now = compare(model.files, found);
-    if (now.count === 0) return verdict(steps.length, acked, now);
-    if (best === null || now.count < best.count) best = now;
+    trial.apply(n, step);
+    const { count } = compare(trial.files, there);
+    if (count < best.count) best = { steps: i + 1, count };
   }
-  return verdict(steps.length, acked, best ?? NOTHING_DIFFERS);
+  for (const { n, step } of group.slice(0, best.steps)) model.apply(n, step);
+}
+
+/** Steps that have a path in common, directly or by way of others, stay together. */
+function groupsOf(steps: readonly Numbered[]): Numbered[][] {
+  let groups: { paths: Set<string>; steps: Numbered[] }[] = [];
+  for (const numbered of steps) {
+    const paths = pathsOf(numbered.step);
+    const own = { paths: new Set(paths), steps: [] as Numbered[] };
+    const others = groups.filter((group) => !paths.some((path) => group.paths.has(path)));
+    for (const group of groups) {
+      if (others.includes(group)) continue;
+      for (const path of group.paths) own.paths.add(path);
+      own.steps.push(...group.steps);
+    }
+    own.steps.sort((a, b) => a.n - b.n);
+    own.steps.push(numbered);
+    groups = [...others, own];
+  }
+  return groups.map((group) => group.steps);
+}
+
+/** What a step touches; a file belongs to its directory. */
+function pathsOf(step: Step): string[] {
+  const paths = step.do === 'rename' ? [step.path, step.to] : [step.path];
+  return paths.flatMap((path) => (path.includes('/') ? [path, path.split('/')[0] ?? ''] : [path]));
 }
 
 interface Differences {
@@ -152,12 +209,6 @@ interface Differences {
   readonly wrong: readonly string[];
   readonly invented: readonly string[];
   readonly count: number;
-}
-
-const NOTHING_DIFFERS: Differences = { lost: [], wrong: [], invented: [], count: 0 };
-
-function verdict(steps: number, acked: number, { lost, wrong, invented }: Differences): Verdict {
-  return { steps, acked, lost, wrong, invented };
 }
 
 function isPart(model: Model, n: number, step: Step & { do: 'stream' }, found: Tree): boolean {

@@ -9,7 +9,7 @@ import { pathToFileURL } from 'node:url';
 import type { Cluster, Hop } from './cluster.ts';
 import { compileProgram } from './compile.ts';
 import { root } from './kangaroo.ts';
-import { type Journal, parseJournal, readTree, type Tree, verify } from './oracle.ts';
+import { type Journal, parseJournal, readTree, type Tail, type Tree, verify } from './oracle.ts';
 import { isAlive, signal } from './proc.ts';
 import { until } from './wait.ts';
 import type { Task } from './writer.ts';
@@ -19,6 +19,8 @@ export interface WritersOptions {
   readonly last: Hop;
   readonly seed: number;
   readonly pauseMs: number;
+  /** By default in order. */
+  readonly tail?: Tail;
 }
 
 export interface Total {
@@ -106,7 +108,7 @@ export class Writers {
       for (const line of journal.lines) {
         if ('problem' in line) problems.push(`g${generation}: ${line.problem}`);
       }
-      const result = verify(journal, await tree(generation));
+      const result = verify(journal, await tree(generation), this.#options.tail);
       steps += result.steps;
       acked += result.acked;
       const { lost, wrong, invented } = result;

@@ -1,5 +1,6 @@
 /**
- * Builds dist/ from src/: tsc, then the files tsc leaves behind (SQL, pages, styles).
+ * Builds dist/ from src/: tsc checks it and writes the declarations, bundle.mjs makes the programs,
+ * and what is no program (SQL, pages, styles) is copied.
  *
  * The new dist/ is made beside the old one and takes its place when it is complete, so that a
  * failed build leaves the old one working and no file of a deleted source stays behind. `npm run
@@ -15,19 +16,20 @@ import { buildNativeIfStale } from './build-native.mjs';
 import { filesBelow, hashOf, readStamp, root, say, writeStamp } from './stamp.mjs';
 
 const stampPath = 'dist/.stamp';
+const SCRIPTS = ['scripts/build.mjs', 'scripts/bundle.mjs'];
 const isProse = (path) => path.endsWith('.md');
 
 function inputsHash() {
   const settings = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json'];
-  return hashOf([...filesBelow('src', isProse), ...settings, 'scripts/build.mjs']);
+  return hashOf([...filesBelow('src', isProse), ...settings, ...SCRIPTS]);
 }
 
 /** Throws an Error whose message is one line; the compiler's own lines went to standard error. */
-export function buildDistIfStale() {
-  if (readStamp(stampPath) !== inputsHash()) buildDist();
+export async function buildDistIfStale() {
+  if (readStamp(stampPath) !== inputsHash()) await buildDist();
 }
 
-function buildDist() {
+async function buildDist() {
   const wanted = inputsHash();
   const fresh = `dist.new-${process.pid}`;
   say('compiling src to dist');
@@ -36,6 +38,9 @@ function buildDist() {
     const argv = [tsc, '-p', 'tsconfig.build.json', '--outDir', fresh];
     const { status } = spawnSync(process.execPath, argv, { cwd: root, stdio: ['ignore', 2, 2] });
     if (status !== 0) throw new Error('src does not compile, see the lines above');
+    // Not before: a package that is not installed yet is no reason to fail at the import above.
+    const { bundle } = await import('./bundle.mjs');
+    await bundle(fresh);
     copyAssets(fresh);
     writeStamp(`${fresh}/.stamp`, wanted);
     putInPlace(fresh);
@@ -64,7 +69,7 @@ function putInPlace(fresh) {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   try {
-    buildDist();
+    await buildDist();
     buildNativeIfStale();
   } catch (error) {
     say(error.message);

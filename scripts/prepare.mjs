@@ -18,7 +18,7 @@ try {
   if (complaint !== undefined) throw new Error(complaint);
   installPackages();
   buildNativeIfStale();
-  buildDistIfStale();
+  await buildDistIfStale();
 } catch (error) {
   say(error.message);
   process.exitCode = 1;

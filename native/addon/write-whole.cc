@@ -27,6 +27,7 @@ struct WholeWrite {
   bool truncate;
   timespec times[2];
   int64_t chmodMode;  // -1: leave it
+  bool keepOpen;
 };
 
 // Opens and tells whether the file is new. A new file is the common case, so O_EXCL comes first;
@@ -63,7 +64,10 @@ Failure Perform(const WholeWrite& write, Descriptor* file, struct stat* facts, b
   }
   const int error = WriteFully(fd, write.data.data, write.data.length, write.offset);
   if (error != 0) return {error, "pwrite", write.path};
-  if (write.chmodMode >= 0 && fchmod(fd, static_cast<mode_t>(write.chmodMode)) != 0) {
+  // A new file was mostly made with it.
+  const bool hasMode = *created && (facts->st_mode & 07777) == write.chmodMode;
+  const bool setsMode = write.chmodMode >= 0 && !hasMode;
+  if (setsMode && fchmod(fd, static_cast<mode_t>(write.chmodMode)) != 0) {
     return {errno, "fchmod", write.path};
   }
   const bool setsTimes =
@@ -72,8 +76,8 @@ Failure Perform(const WholeWrite& write, Descriptor* file, struct stat* facts, b
   return {};
 }
 
-// writeWholeAt(dirFd, path, flags, mode, data, offset, truncate, mtimeNs, atimeNs, chmodMode):
-// {fd, dev, ino, created}
+// writeWholeAt(dirFd, path, flags, mode, data, offset, truncate, mtimeNs, atimeNs, chmodMode,
+// keepOpen): {fd, dev, ino, created}, or undefined when it is not kept open
 Napi::Value WriteWholeAt(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Arguments arguments(env);
@@ -88,6 +92,7 @@ Napi::Value WriteWholeAt(const Napi::CallbackInfo& info) {
   write.times[1] = arguments.Nanoseconds(info[7], "mtimeNs");
   write.times[0] = arguments.Nanoseconds(info[8], "atimeNs");
   write.chmodMode = arguments.OptionalInteger(info[9], "chmodMode", 0, 07777, -1);
+  write.keepOpen = arguments.OptionalBoolean(info[10], "keepOpen", true);
   if (arguments.failed()) return env.Undefined();
 
   Descriptor file;
@@ -95,6 +100,7 @@ Napi::Value WriteWholeAt(const Napi::CallbackInfo& info) {
   bool created = false;
   const Failure failure = Perform(write, &file, &facts, &created);
   if (failure) return Throw(env, failure);
+  if (!write.keepOpen) return env.Undefined();
   Napi::Object result = Napi::Object::New(env);
   result.Set("fd", Napi::Number::New(env, file.Release()));
   result.Set("dev", Napi::BigInt::New(env, static_cast<uint64_t>(facts.st_dev)));

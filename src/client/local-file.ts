@@ -10,6 +10,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   opendirSync,
   openSync,
   readSync,
@@ -78,6 +79,16 @@ export function statLocal(path: string): LocalFacts {
   try {
     const facts = statSync(localBytes(path));
     return { kind: kindOf(facts), bytes: facts.size, mode: facts.mode & 0o777, mtimeNs: null };
+  } catch (error) {
+    throw localError(path, error);
+  }
+}
+
+/** What a path is, links not followed. @throws KangarooError LOCAL_FILE */
+export function kindAt(path: string): LocalKind {
+  try {
+    const facts = lstatSync(localBytes(path));
+    return facts.isSymbolicLink() ? 'symlink' : kindOf(facts);
   } catch (error) {
     throw localError(path, error);
   }

@@ -24,7 +24,6 @@ import { type AddressLike, addressOf } from './entry.ts';
 import {
   bytesByReading,
   closeLocal,
-  entriesOf,
   factsOf,
   joinLocal,
   type LocalFacts,
@@ -32,6 +31,7 @@ import {
   openLocal,
   statLocal,
 } from './local-file.ts';
+import { packDirectory, type PackedStep } from './pack-directory.ts';
 import { FilePut, type FilePutOptions } from './put-file.ts';
 import type { Wait } from './session.ts';
 import { concernsOneFile, type Progress, Tally, type TreeResult } from './tally.ts';
@@ -255,7 +255,11 @@ class TreePut {
     }
     const below: string[] = [];
     await this.#orFail(local, async () => {
-      for (const entry of entriesOf(local)) {
+      for (const entry of packDirectory(this.#client.session, local, target)) {
+        if ('files' in entry) {
+          await this.#packed(local, entry);
+          continue;
+        }
         const from = joinLocal(local, entry.name);
         if (entry.kind === 'directory') below.push(entry.name);
         else if (entry.kind === 'file') await this.#entry(from, childOf(target, entry.name));
@@ -269,6 +273,13 @@ class TreePut {
     }
     this.tally.directories += 1;
     if (path !== '') await this.#orFail(local, () => this.#directoryAttributes(local, target));
+  }
+
+  async #packed(local: string, { files, bytes, last }: PackedStep): Promise<void> {
+    this.tally.files += files;
+    this.tally.bytes += bytes;
+    this.tally.at(joinLocal(local, last));
+    await this.#turn();
   }
 
   async #directoryAttributes(local: string, { name, path }: Address): Promise<void> {

@@ -14,6 +14,7 @@
  * never sends to a second spool what a first one may have (the outcome there is unknown).
  */
 import { randomBytes } from 'node:crypto';
+import type { PackedFiles } from '../base/addon.ts';
 import {
   type Deadline,
   deadlineIn,
@@ -144,6 +145,18 @@ export class Session {
     return this.#putLater(operation, payload, needBytes, wait);
   }
 
+  /**
+   * Takes what `pack` puts into a frame, as far as there is room for one; see PutWindow.fill. Null:
+   * there is none now, and nothing was packed. @throws KangarooError the session is over
+   */
+  fill(pack: (out: Buffer, at: number, firstSeq: number) => PackedFiles): PackedFiles | null {
+    if (this.#failed !== null) throw this.#failed;
+    if (!this.hasRoom(limits.batchBytes)) return null;
+    const packed = this.#window.fill(pack);
+    this.#sendSoon();
+    return packed;
+  }
+
   /** Will a put of a record of that size be taken at once? */
   hasRoom(recordBytes: number): boolean {
     return this.#waiters.length === 0 && this.#fits(recordBytes);
@@ -212,6 +225,11 @@ export class Session {
   #append(operation: Operation, payload: Payload): void {
     const { bytes, place, owned } = payload;
     this.#window.append(operation, bytes ?? null, place ?? null, owned);
+    this.#sendSoon();
+  }
+
+  /** Full frames now, what is being gathered at the end of the turn. */
+  #sendSoon(): void {
     if (this.#window.hasUnsent) this.#sendPending();
     if (this.#window.hasBatch && !this.#flushScheduled) {
       this.#flushScheduled = true;

@@ -10,6 +10,7 @@
  * order of append, which is the order on the wire. No socket and no clock here; how much may be
  * kept is the session's decision.
  */
+import type { PackedFiles } from '../base/addon.ts';
 import { crc32c } from '../base/crc32c.ts';
 import { KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
@@ -116,10 +117,7 @@ export class PutWindow {
     } else {
       const total = size + (payload?.length ?? 0);
       if (this.#batchEnd + total > PREFIX_BYTES + limits.batchBytes) this.closeBatch();
-      if (!this.hasBatch) this.#batchFirstSeq = seq;
-      if (this.#batch.length === 0) {
-        this.#batch = Buffer.allocUnsafeSlow(PREFIX_BYTES + limits.batchBytes);
-      }
+      this.#openBatch();
       let end = writeHead(head, this.#batch, this.#batchEnd);
       if (payload !== null) {
         this.#batch.set(payload, end);
@@ -133,6 +131,19 @@ export class PutWindow {
     }
     this.#lastSeq = seq;
     return seq;
+  }
+
+  /**
+   * Has `pack` put whole, sound records behind those gathered so far, numbered from the one that it
+   * is told on. What goes into one frame, and the frame is closed when it is full.
+   */
+  fill(pack: (out: Buffer, at: number, firstSeq: number) => PackedFiles): PackedFiles {
+    this.#openBatch();
+    const packed = pack(this.#batch, this.#batchEnd, this.#lastSeq + 1);
+    this.#batchEnd = packed.end;
+    this.#lastSeq += packed.files;
+    if (packed.isFull) this.closeBatch();
+    return packed;
   }
 
   /** Makes a frame of the records gathered so far. */
@@ -183,6 +194,13 @@ export class PutWindow {
     }
     this.#frames.splice(0, done);
     this.#sent = Math.max(0, this.#sent - done);
+  }
+
+  #openBatch(): void {
+    if (!this.hasBatch) this.#batchFirstSeq = this.#lastSeq + 1;
+    if (this.#batch.length === 0) {
+      this.#batch = Buffer.allocUnsafeSlow(PREFIX_BYTES + limits.batchBytes);
+    }
   }
 
   #frameOf(head: RecordHeader, payload: Uint8Array, owned: boolean): void {

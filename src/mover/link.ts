@@ -194,6 +194,10 @@ export class Link {
     this.#become('dialling', this.#reason);
     const deadline = deadlineIn(limits.connectTimeoutMs);
     const connection = await dial(this.address, deadline);
+    connection.onFrame = (frame) => {
+      // Belongs to no call: why the next hop is about to hang up.
+      if (frame.type === MESSAGES.ERROR.type) connection.close(decodeError(frame));
+    };
     try {
       await greet(connection, 'relay', this.#owner.spoolId, deadline);
     } catch (error) {
@@ -201,10 +205,6 @@ export class Link {
       throw error;
     }
     connection.startHeartbeat();
-    connection.onFrame = (frame) => {
-      // Belongs to no call: why the next hop is about to hang up.
-      if (frame.type === MESSAGES.ERROR.type) connection.close(decodeError(frame));
-    };
     void connection.closed.then(() => this.#wake());
     this.#connection = connection;
     this.#committing = false;

@@ -32,6 +32,8 @@ export class Mover implements LinkOwner {
   readonly #server: Connection;
   readonly #routes: RouteTable;
   /** By the address of the next hop. */
+  /** What #linkFor answered last; routes do not change. */
+  #last: { readonly name: string; readonly link: Link } | null = null;
   readonly #links = new Map<string, Link>();
   /** What is to be moved, by number. */
   readonly #work = new Map<number, Work>();
@@ -182,6 +184,8 @@ export class Mover implements LinkOwner {
   }
 
   #linkFor(name: string): Link {
+    // Operations for one server mostly follow each other.
+    if (this.#last !== null && name === this.#last.name) return this.#last.link;
     const address = this.#routes.nextHop(name);
     const key = formatServerAddress(address);
     let link = this.#links.get(key);
@@ -195,6 +199,7 @@ export class Mover implements LinkOwner {
       });
       this.#running.push(running);
     }
+    this.#last = { name, link };
     return link;
   }
 }

@@ -117,6 +117,11 @@ export class Connection {
     this.#reader.bodyBytesMax = limits.frameBytesMax;
   }
 
+  /** `onFrame` keeps nothing of a PUTS when it is done with it; see FrameReader.sharePuts. */
+  sharePuts(): void {
+    this.#reader.sharePuts();
+  }
+
   /** The coming frame is to be handled the normal way. */
   passBulkOnce(): void {
     this.#passBulk = true;

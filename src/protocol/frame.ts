@@ -66,6 +66,16 @@ export class FrameReader {
   /** A frame too large for one chunk is gathered here, in a buffer of its exact size. */
   #gathering: Buffer | null = null;
   #gathered = 0;
+  /** Where batches of records are gathered, one after the other; null: each in its own buffer. */
+  #shared: Buffer | null = null;
+
+  /**
+   * The body of a PUTS frame is good only until the next call of `next` from now on: for a reader
+   * that is done with one before it asks for another. Saves the making of a buffer for each.
+   */
+  sharePuts(): void {
+    this.#shared = Buffer.allocUnsafeSlow(PREFIX_BYTES + limits.batchBytes);
+  }
 
   /** Takes a chunk; the frames it completes come from `next`. The chunk must not change later. */
   push(chunk: Buffer): void {
@@ -106,7 +116,7 @@ export class FrameReader {
     }
     // Larger than a chunk of a socket: joining chunk by chunk would copy it several times over.
     if (frameBytes > limits.inlinePayloadBytesMax) {
-      this.#gathering = Buffer.allocUnsafe(frameBytes);
+      this.#gathering = this.#roomFor(kept[4] as number, frameBytes);
       this.#gathered = kept.copy(this.#gathering);
       this.#kept = Buffer.alloc(0);
     }
@@ -126,6 +136,12 @@ export class FrameReader {
     const kept = this.#kept;
     this.#kept = Buffer.alloc(0);
     return kept;
+  }
+
+  #roomFor(type: number, frameBytes: number): Buffer {
+    const shared = type === PUTS_TYPE ? this.#shared : null;
+    if (shared === null || shared.length < frameBytes) return Buffer.allocUnsafe(frameBytes);
+    return shared.subarray(0, frameBytes);
   }
 
   #checkedBodyBytes(kept: Buffer): number {

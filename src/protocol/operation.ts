@@ -258,20 +258,26 @@ export function decodeHead(bytes: Buffer, at = 0): RecordHeader | string {
   if (crc32c(bytes.subarray(at + 8, at + size.head)) !== bytes.readUInt32LE(at + 4)) {
     return 'header checksum';
   }
+  return decodeSound(bytes, at);
+}
+
+/**
+ * As decodeHead, of a head whose lengths and checksum are known to be right, as those of a frame
+ * that passed the addon's checkRecords.
+ */
+export function decodeSound(bytes: Buffer, at: number): RecordHeader | string {
   const nameEnd = at + HEADER_BYTES + (bytes[at + 22] as number);
   const pathEnd = nameEnd + bytes.readUInt16LE(at + 16);
   const path2End = pathEnd + bytes.readUInt16LE(at + 18);
+  const headEnd = path2End + bytes.readUInt16LE(at + 20);
   if (bytes[at + 27] !== RECORD_VERSION) return `record version ${bytes[at + 27]}`;
   const head: RecordHeader = {
     kind: bytes[at + 23] as Kind,
     flags: bytes.readUInt16LE(at + 24),
     name: bytes.toString('latin1', at + HEADER_BYTES, nameEnd),
     path: bytes.toString('latin1', nameEnd, pathEnd),
-    path2: bytes.toString('latin1', pathEnd, path2End),
-    extension:
-      path2End === at + size.head
-        ? NO_BYTES
-        : Buffer.from(bytes.subarray(path2End, at + size.head)),
+    path2: pathEnd === path2End ? '' : bytes.toString('latin1', pathEnd, path2End),
+    extension: path2End === headEnd ? NO_BYTES : Buffer.from(bytes.subarray(path2End, headEnd)),
     payloadBytes: bytes.readUInt32LE(at + 12),
     payloadCrc: bytes.readUInt32LE(at + 8),
     hops: bytes[at + 26] as number,
@@ -281,9 +287,9 @@ export function decodeHead(bytes: Buffer, at = 0): RecordHeader | string {
     size: readU64(bytes, at + 48),
     mtimeNs: bytes.readBigInt64LE(at + 56),
     atimeNs: bytes.readBigInt64LE(at + 64),
-    originId: bytes.toString('hex', at + 72, at + 88),
+    originId: readId(bytes, at + 72),
     originSeq: readU64(bytes, at + 88),
-    senderId: bytes.toString('hex', at + 96, at + 112),
+    senderId: readId(bytes, at + 96),
     senderSeq: readU64(bytes, at + 112),
     payloadSegment: readU64(bytes, at + 120),
     payloadOffset: readU64(bytes, at + 128),
@@ -320,6 +326,24 @@ export function invalidPath(path: string): boolean {
   if (path === '') return false;
   if (path.length > limits.pathBytesMax || path.includes('\0')) return true;
   return /(?:^|\/)(?:\.{0,2})(?:\/|$)/.test(path);
+}
+
+const idsKept = 8;
+/** The ids read last with their four words: neighbours share theirs, and text is dear to make. */
+const ids: { readonly words: readonly number[]; readonly text: string }[] = [];
+
+function readId(bytes: Buffer, at: number): string {
+  const a = bytes.readUInt32LE(at);
+  const b = bytes.readUInt32LE(at + 4);
+  const c = bytes.readUInt32LE(at + 8);
+  const d = bytes.readUInt32LE(at + 12);
+  for (const { words, text } of ids) {
+    if (words[0] === a && words[1] === b && words[2] === c && words[3] === d) return text;
+  }
+  const text = bytes.toString('hex', at, at + 16);
+  if (ids.length === idsKept) ids.shift();
+  ids.push({ words: [a, b, c, d], text });
+  return text;
 }
 
 /** u64 as a JavaScript number; what is beyond 2^53 comes out unsafe and is refused by `invalid`. */

@@ -48,14 +48,24 @@ export class KernelJail implements Jail {
     });
   }
 
-  createWhole(directory: number, name: string, file: NewFile): MadeFile | null {
-    const { mode, payload, offset, mtimeNs, atimeNs, finalMode } = file;
+  createWhole(directory: number, name: string, file: NewFile): MadeFile | 'closed' | null {
+    const { mode, payload, offset, mtimeNs, atimeNs, finalMode, keepOpen } = file;
     return unlessThere(() => {
       const path = bytes(name);
-      return this.#native.writeWholeAt(
-        ...([directory, path, NEW_FILE, mode, payload, offset, false] as const),
-        ...([mtimeNs, atimeNs, finalMode] as const),
+      const made = this.#native.writeWholeAt(
+        directory,
+        path,
+        NEW_FILE,
+        mode,
+        payload,
+        offset,
+        false,
+        mtimeNs,
+        atimeNs,
+        finalMode,
+        keepOpen,
       );
+      return made ?? 'closed';
     });
   }
 

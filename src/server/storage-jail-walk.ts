@@ -71,19 +71,23 @@ export class WalkJail implements Jail {
     }
   }
 
-  createWhole(directory: number, name: string, file: NewFile): MadeFile | null {
+  createWhole(directory: number, name: string, file: NewFile): MadeFile | 'closed' | null {
     const fd = this.create(directory, name, file.mode);
     if (fd === null) return null;
     try {
       writeFully(fd, file.payload, file.offset);
       if (file.finalMode !== null) fchmodSync(fd, file.finalMode);
       this.setTimes(fd, file.atimeNs, file.mtimeNs);
-      const { dev, ino } = this.stat(fd);
-      return { fd, dev, ino };
+      if (file.keepOpen) {
+        const { dev, ino } = this.stat(fd);
+        return { fd, dev, ino };
+      }
     } catch (error) {
       closeSync(fd);
       throw error;
     }
+    closeSync(fd);
+    return 'closed';
   }
 
   mkdir(directory: number, name: string, mode: number): void {

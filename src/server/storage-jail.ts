@@ -40,6 +40,8 @@ export interface NewFile {
   /** Nanoseconds since 1970; null leaves it. */
   readonly mtimeNs: bigint | null;
   readonly atimeNs: bigint | null;
+  /** Is its descriptor wanted? */
+  readonly keepOpen: boolean;
 }
 
 export interface MadeFile {
@@ -60,8 +62,11 @@ export interface Jail {
   openDirectoryIn(directory: number, name: string): number;
   /** Makes a file and opens it for writing; null when there is something of that name. */
   create(directory: number, name: string, mode: number): number | null;
-  /** Makes a file with its payload and attributes; null when there is something of that name. */
-  createWhole(directory: number, name: string, file: NewFile): MadeFile | null;
+  /**
+   * Makes a file with its payload and attributes; null when there is something of that name.
+   * 'closed': it is made, and was not to be kept open.
+   */
+  createWhole(directory: number, name: string, file: NewFile): MadeFile | 'closed' | null;
   mkdir(directory: number, name: string, mode: number): void;
   remove(directory: number, name: string, isDirectory: boolean): void;
   rename(directory: number, name: string, newDirectory: number, newName: string): void;

@@ -210,14 +210,19 @@ export class LocalStorage implements Storage {
     const directory = this.#parent(path, flags);
     this.#unsynced.directory(directory, directoryOf(path));
     const made = this.#jail.createWhole(directory.fd, nameOf(path), {
-      mode: target.firstMode(op),
+      mode: target.modeOf(op) ?? target.firstMode(op),
       payload,
       offset: op.offset,
       finalMode: target.modeOf(op),
       mtimeNs: target.mtimeOf(op),
       atimeNs: target.atimeOf(op),
+      keepOpen: !this.#unsynced.isEverything(directory.dev),
     });
     if (made === null) return false;
+    if (made === 'closed') {
+      this.#unsynced.everything(directory, path);
+      return true;
+    }
     const held = new Held(made.fd, made);
     this.#unsynced.file(held, path, true);
     held.release();

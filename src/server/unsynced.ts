@@ -79,6 +79,11 @@ export class Unsynced {
     this.#add(held, path, false, whole);
   }
 
+  /** Will the next sync of that file system be a syncfs? Then nothing is kept open for it. */
+  isEverything(dev: bigint): boolean {
+    return this.#devices.get(dev)?.everything === true;
+  }
+
   /** Something changed that no descriptor at hand stands for. */
   everything(held: Held, path: string): void {
     const device = this.#device(held);

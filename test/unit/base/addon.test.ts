@@ -289,6 +289,31 @@ describe.skipIf(native === null)(`addon ${addonReason}`, () => {
       expect(fs.readFileSync(join(jail, 'f'), 'utf8')).toBe('content');
     });
 
+    test('need not keep it open, and sets the mode past the umask all the same', () => {
+      const before = fs.readdirSync('/proc/self/fd').length;
+      const data = Buffer.from('content');
+      const umask = process.umask(0o077);
+      try {
+        for (const [name, mode] of [
+          ['plain', 0o600],
+          ['shared', 0o664],
+          ['closed', 0o444],
+        ] as const) {
+          const made = addon.writeWholeAt(
+            ...([dirFd, name, create | O_EXCL, mode, data, 0, false, mtimeNs, null] as const),
+            ...([mode, false] as const),
+          );
+          expect(made).toBe(undefined);
+          const facts = fs.statSync(join(jail, name), { bigint: true });
+          expect([Number(facts.mode) & 0o7777, facts.mtimeNs]).toEqual([mode, mtimeNs]);
+          expect(fs.readFileSync(join(jail, name), 'utf8')).toBe('content');
+        }
+      } finally {
+        process.umask(umask);
+      }
+      expect(fs.readdirSync('/proc/self/fd').length).toBe(before);
+    });
+
     test('writes into a file that is there: over it, or emptied first', () => {
       fs.writeFileSync(join(jail, 'f'), 'a longer text');
       const write = (truncate: boolean, offset: number): boolean => {

@@ -28,7 +28,6 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import ts from 'typescript';
 import { PLANTED } from './planted-list.mjs';
 import { root, say } from './stamp.mjs';
 
@@ -59,19 +58,12 @@ function copyOfTree() {
   return copy;
 }
 
-/** Puts `text` in place of a source file and of what was built from it. */
+/** Puts `text` in place of a source file, and makes the programs of the copy anew. */
 function write(copy, file, text) {
   writeFileSync(join(copy, file), text);
-  const { outputText } = ts.transpileModule(text, {
-    fileName: file,
-    compilerOptions: {
-      target: ts.ScriptTarget.ES2023,
-      module: ts.ModuleKind.ESNext,
-      verbatimModuleSyntax: true,
-      rewriteRelativeImportExtensions: true,
-    },
-  });
-  writeFileSync(join(copy, file.replace(/^src/, 'dist').replace(/ts$/, 'js')), outputText);
+  const bundle = join(copy, 'scripts/bundle.mjs');
+  const { status, stderr } = spawnSync(process.execPath, [bundle], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${file} cannot be built: ${stderr}`);
 }
 
 /** Does the test pass in the copy? Its output is the second half of the answer. */

@@ -18,8 +18,9 @@ import {
 } from '../base/deadline.ts';
 import { asKangarooError, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { type Connection, dial } from '../protocol/connection.ts';
+import { type Connection, decodeError, dial } from '../protocol/connection.ts';
 import { greet } from '../protocol/hello.ts';
+import { MESSAGES } from '../protocol/messages.ts';
 import { formatServerAddress, type ServerAddress } from '../protocol/server-address.ts';
 
 interface Link {
@@ -28,6 +29,7 @@ interface Link {
   /** When the last attempt failed; null while it is reachable as far as known. */
   awaySinceMs: number | null;
   awayReason: string;
+  lastFailedMs: number;
 }
 
 export class Downstream {
@@ -39,6 +41,13 @@ export class Downstream {
   awayReason(address: ServerAddress): string | null {
     const link = this.#links.get(formatServerAddress(address));
     return link === undefined || link.awaySinceMs === null ? null : link.awayReason;
+  }
+
+  /** Was it found to be away just now, so that asking again would only cost time? */
+  isJustAway(address: ServerAddress): boolean {
+    const link = this.#links.get(formatServerAddress(address));
+    if (link === undefined || link.awaySinceMs === null) return false;
+    return nowMs() - link.lastFailedMs < limits.awayLookupMs;
   }
 
   /**
@@ -84,6 +93,7 @@ export class Downstream {
         if (known.code !== 'DISCONNECTED' && known.code !== 'UNREACHABLE') throw known;
         link.awaySinceMs ??= nowMs();
         link.awayReason = known.message;
+        link.lastFailedMs = nowMs();
         deadline = awayDeadline;
         const over = remainingMs(deadline) <= pauseMs || hasPassed(deadline);
         if (this.#closed || knownAway || over) {
@@ -108,7 +118,10 @@ export class Downstream {
     const key = formatServerAddress(address);
     let link = this.#links.get(key);
     if (link === undefined) {
-      link = { address, connection: null, awaySinceMs: null, awayReason: '' };
+      link = {
+        ...{ address, connection: null, awaySinceMs: null, awayReason: '' },
+        lastFailedMs: -Infinity,
+      };
       this.#links.set(key, link);
     }
     return link;
@@ -141,6 +154,10 @@ export class Downstream {
   async #dial(address: ServerAddress, deadline: Deadline): Promise<Connection> {
     const limit = Math.min(deadline, deadlineIn(limits.connectTimeoutMs));
     const connection = await dial(address, limit);
+    connection.onFrame = (frame) => {
+      // Belongs to no call: why the next hop is about to hang up.
+      if (frame.type === MESSAGES.ERROR.type) connection.close(decodeError(frame));
+    };
     try {
       await greet(connection, 'client', this.#senderId, limit);
     } catch (error) {

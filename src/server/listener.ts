@@ -3,7 +3,8 @@
  *
  * A Unix socket belongs to the account of the server (mode 0600): who can open it is local, may be
  * granted segments and may be the mover. TCP peers are checked against the allow list before a byte
- * of them is read. Beyond `limits.connectionsMax` nobody is let in until somebody leaves.
+ * of them is looked at; those that it does not name are told so and hung up on. Beyond
+ * `limits.connectionsMax` nobody is let in until somebody leaves.
  */
 import {
   chmodSync,
@@ -19,6 +20,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import { encodeMessage } from '../protocol/messages.ts';
 import { formatServerAddress, parseServerAddress } from '../protocol/server-address.ts';
 import type { AllowList } from './allow.ts';
 
@@ -39,6 +41,7 @@ export class Listener {
   readonly #servers: Server[] = [];
   readonly #socketFiles: string[] = [];
   #connections = 0;
+  #refusals = 0;
 
   constructor(allow: AllowList, logger: Logger, onPeer: (peer: Peer) => void) {
     this.#allow = allow;
@@ -125,7 +128,7 @@ export class Listener {
     socket.on('error', () => socket.destroy());
     if (!local && !this.#allow.allows(socket.remoteAddress)) {
       this.#logger.warn({ link: label }, 'refused: its address is not allowed');
-      socket.destroy();
+      this.#refuse(socket);
       return;
     }
     if (this.#connections >= limits.connectionsMax) {
@@ -139,6 +142,32 @@ export class Listener {
     });
     this.#onPeer({ socket, label, local });
   }
+
+  /** Says why and hangs up: one small frame, for a moment, to few at a time. */
+  #refuse(socket: Socket): void {
+    if (this.#refusals >= limits.refusalsAtOnceMax) {
+      socket.destroy();
+      return;
+    }
+    this.#refusals += 1;
+    const timer = setTimeout(() => socket.destroy(), limits.refusalMs);
+    socket.once('close', () => {
+      clearTimeout(timer);
+      this.#refusals -= 1;
+    });
+    // Read and thrown away: closed with something unread it would be reset, and the frame lost.
+    socket.resume();
+    socket.end(refusal(socket.remoteAddress ?? ''));
+  }
+}
+
+/** What a peer hears that may not come in. */
+function refusal(address: string): Buffer {
+  const message = `${address} is not let in`;
+  const error = new KangarooError('DENIED', message, {
+    hint: `start that server with --allow ${address}`,
+  });
+  return encodeMessage('ERROR', { code: error.code, message, hint: error.hint }, 0);
 }
 
 /** A socket file that nobody listens on is left over from a killed server. */

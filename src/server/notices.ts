@@ -2,12 +2,14 @@
  * What people must be told: one notice a file and reason, not one an operation.
  *
  * A held file has one notice while it is held; its counts are live. What ended (mended, discarded)
- * and what was put aside (quarantined) stays as a line of history in the index, bounded there.
+ * stays as a line of history in the index, bounded there. What was found damaged (quarantined) has
+ * its own notices until somebody discards it: damage.ts.
  */
 import { formatAddress } from '../route/address.ts';
 import type { Entry } from '../spool/entry.ts';
 import type { SpoolIndex } from '../spool/index.ts';
 import { FLAGS, KIND } from '../protocol/operation.ts';
+import { Damage } from './damage.ts';
 
 /** Why something waits here that no waiting mends. */
 export interface Reason {
@@ -39,6 +41,7 @@ interface HeldFile {
 }
 
 export class Notices {
+  readonly damage: Damage;
   readonly #index: SpoolIndex;
   readonly #server: string;
   readonly #held = new Map<string, HeldFile>();
@@ -46,6 +49,7 @@ export class Notices {
   constructor(index: SpoolIndex, server: string) {
     this.#index = index;
     this.#server = server;
+    this.damage = new Damage(index, server);
   }
 
   /** An operation is held, or one waits behind a held one of the same file (`reason` null then). */
@@ -88,19 +92,6 @@ export class Notices {
     known.bytes = Math.max(0, known.bytes - entry.payloadBytes);
   }
 
-  quarantined(address: string, problem: string, where: string, bytes: number): void {
-    this.#write({
-      address,
-      operation: 'record',
-      reason: `${problem} in ${where}`,
-      errno: 'CORRUPT',
-      todo: 'the bytes are kept in the quarantine directory of the spool; put the file again',
-      operations: 1,
-      bytes,
-      state: 'quarantined',
-    });
-  }
-
   /** The notice that says why this entry, or the one in its way, is held. */
   ofEntry(entry: Entry): Notice | null {
     return this.#held.get(formatAddress(entry.name, entry.path))?.notice ?? null;
@@ -112,17 +103,19 @@ export class Notices {
     return null;
   }
 
-  /** Held files as they are now, and history after `id`. */
+  /** What is held or damaged as it is now, and history after `id`. */
   since(id: number): { readonly messages: Notice[]; readonly last: number } {
     const messages: Notice[] = [];
     for (const { notice, operations, bytes } of this.#held.values()) {
       if (notice.id > id) messages.push({ ...notice, operations, bytes });
     }
+    messages.push(...this.damage.notices.filter((notice) => notice.id > id));
     let last = id;
     for (const row of this.#index.messagesAfter(id, 1_000)) {
       last = row.id;
-      const notice = { ...(JSON.parse(row.json) as Notice), id: row.id };
-      if (notice.state !== 'held') messages.push(notice);
+      const { place: _, ...parts } = JSON.parse(row.json) as Notice & { place?: string };
+      if (parts.state === 'held' || parts.state === 'quarantined') continue;
+      messages.push({ ...parts, id: row.id });
     }
     messages.sort((a, b) => a.id - b.id);
     return { messages, last };

@@ -17,6 +17,7 @@ import type { Entry } from '../spool/entry.ts';
 import { type FileOverlay, sizeOver } from '../spool/extents.ts';
 import type { Spool } from '../spool/spool.ts';
 import type { Known, Sight } from '../spool/view.ts';
+import { readError } from './refusal.ts';
 import type { Storage } from './storage.ts';
 
 export interface Facts {
@@ -48,17 +49,29 @@ export interface Beneath {
   ): Promise<{ readonly entries: readonly ListedEntry[]; readonly more: boolean }>;
 }
 
-/** The export directory as what is beneath. */
-export function beneathStorage(storage: Storage): Beneath {
+/**
+ * The export directory, which is that of server `name`, as what is beneath. What its file system
+ * refuses is told as refusal.ts says.
+ */
+export function beneathStorage(name: string, storage: Storage): Beneath {
+  const told = async <T>(path: string, work: () => T | Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw readError(error, formatAddress(name, path));
+    }
+  };
   return {
-    stat: async (path) => {
-      const found = storage.stat(path);
-      return found === null ? null : { ...found, pendingBytes: 0 };
-    },
-    read: async (path, offset, length) => {
-      return storage.stat(path) === null ? null : await storage.read(path, offset, length);
-    },
-    list: async (path, after, max) => storage.list(path, after, max),
+    stat: async (path) =>
+      await told(path, () => {
+        const found = storage.stat(path);
+        return found === null ? null : { ...found, pendingBytes: 0 };
+      }),
+    read: async (path, offset, length) =>
+      await told(path, () => {
+        return storage.stat(path) === null ? null : storage.read(path, offset, length);
+      }),
+    list: async (path, after, max) => await told(path, () => storage.list(path, after, max)),
   };
 }
 
@@ -133,6 +146,11 @@ export class Reader {
   ) {
     this.#spool = spool;
     this.#settle = settle;
+  }
+
+  /** Waits until the renames with these numbers have left the spool. @throws KangarooError NOT_YET */
+  async settle(seqs: readonly number[], deadline: Deadline): Promise<void> {
+    await this.#settle(seqs, deadline);
   }
 
   /** @throws KangarooError NOT_FOUND, NOT_YET */
@@ -314,7 +332,7 @@ type PlanPiece = ReturnType<FileOverlay['plan']>[number];
 const NONE = { entries: [] as ListedEntry[], more: false };
 
 /** Can it be answered without what is beneath? */
-function isSelfContained(sight: Sight): boolean {
+export function isSelfContained(sight: Sight): boolean {
   if (sight.beneath === 'none') return true;
   return sight.known === 'file' && sight.file !== null && sight.file.baseLimit === 0;
 }
@@ -328,7 +346,7 @@ function planOf(sight: Sight, offset: number, length: number): PlanPiece[] {
 }
 
 /** The file's size over a base of some size, by what is pending now. */
-function sizeOf(sight: Sight): (baseSize: number) => number {
+export function sizeOf(sight: Sight): (baseSize: number) => number {
   const isAlone = sight.beneath === 'none';
   if (sight.file === null) return (baseSize) => (isAlone ? 0 : baseSize);
   const rule = sight.file.sizeRule;
@@ -341,7 +359,8 @@ const KIND_OF = {
   directory: FOUND_KIND.directory,
 } as const;
 
-function merge(
+/** The facts of a path: what is pending over what is beneath. */
+export function merge(
   sight: Sight,
   size: (baseSize: number) => number,
   base: ListedEntry | Facts | null,

@@ -9,7 +9,7 @@
  * It does not cover the server's own shortages (no descriptor, no memory, an interrupted call):
  * those say nothing about the file, and the operation is simply applied again.
  */
-import { errnoOf } from '../base/errors.ts';
+import { type ErrorCode, errnoOf, KangarooError } from '../base/errors.ts';
 
 /** Who can mend it: who sent it, who owns the export directory, who runs the machine. */
 export type Mender = 'sender' | 'owner' | 'administrator';
@@ -236,6 +236,44 @@ export function refusalOf(error: unknown): Refusal | null {
   if (errno === null || SHORTAGES.has(errno)) return null;
   return refusal(errno);
 }
+
+/** Where the table's errno names a fact that asking has a code of its own for. */
+const READ_CODES: Readonly<Record<string, ErrorCode>> = {
+  EACCES: 'DENIED',
+  EPERM: 'DENIED',
+  EXDEV: 'DENIED',
+  ELOOP: 'DENIED',
+  ENOENT: 'NOT_FOUND',
+  EISDIR: 'IS_DIRECTORY',
+  ENOTDIR: 'NOT_DIRECTORY',
+  EUCLEAN: 'CORRUPT',
+  EBADMSG: 'CORRUPT',
+};
+
+/**
+ * What a read, a stat or a list of `address` says when the file system refuses it: nothing is held
+ * then, somebody waits. What may pass by itself is NOT_YET, a shortage of the server is BUSY, all
+ * else that cannot be done to it NOT_SUPPORTED; the text has the errno. What is no errno is handed
+ * back as it is.
+ */
+export function readError(error: unknown, address: string): unknown {
+  const errno = errnoOf(error);
+  if (errno === null || error instanceof KangarooError) return error;
+  if (SHORTAGES.has(errno)) {
+    const text = `${address}: the server is short of resources (${errno})`;
+    return new KangarooError('BUSY', text, { cause: error });
+  }
+  const { text, whoMends, retriesItself } = refusal(errno);
+  const code = READ_CODES[errno] ?? (retriesItself ? 'NOT_YET' : 'NOT_SUPPORTED');
+  const named = text.includes(errno) ? text : `${text} (${errno})`;
+  const hint = whoMends === 'sender' ? undefined : READ_HINTS[whoMends];
+  return new KangarooError(code, `${address}: ${named}`, { cause: error, hint });
+}
+
+const READ_HINTS = {
+  owner: 'ask the owner of the export directory there',
+  administrator: 'ask who runs that machine: its disk or its kernel log says more',
+} as const;
 
 /** The row of an errno's name. One that the table does not know is held and never retried alone. */
 export function refusal(errno: string): Refusal {

@@ -77,7 +77,7 @@ async function messages(asked: Asked): Promise<object> {
   const own = server.notices.since(asked.args.after);
   const theirs = await askOn(asked, (document) => {
     const { messages: list } = document as { messages?: Notice[] };
-    return (list ?? []).filter(({ state }) => state === 'held');
+    return (list ?? []).filter(({ state }) => state === 'held' || state === 'quarantined');
   });
   return { messages: [...own.messages, ...theirs.answers.flat()], last: own.last };
 }
@@ -95,17 +95,21 @@ async function discard(asked: Asked): Promise<object> {
   if (asked.args.target.name === '') {
     throw new KangarooError('USAGE', 'discard needs to be told what to give up');
   }
-  const given = await server.stuck.discard(asked.args.target);
+  const { target } = asked.args;
+  const given = await server.stuck.discard(target);
   given.push(...unreachable(asked));
   server.giveUp(given);
   // Durable before it is answered: what was given up must not come back with the next start.
   if (given.length > 0) await server.spool.tidy();
+  const damaged = server.notices.damage.discard(({ name, path, path2 }) => {
+    return matches(target, name, path) || (path2 !== '' && matches(target, name, path2));
+  });
   const theirs = await askOn(
     asked,
     (document) => (document as { discarded?: number }).discarded ?? 0,
   );
   for (const name of new Set(given.map((entry) => entry.name))) server.settled(name);
-  const discarded = given.length + sum(theirs.answers);
+  const discarded = given.length + damaged + sum(theirs.answers);
   if (discarded === 0 && theirs.error !== null) throw theirs.error;
   return { discarded };
 }

@@ -2,9 +2,9 @@
  * PUSH: the answer comes when everything that the target means has arrived, durably (paper, 3.2).
  *
  * Three steps. What this server itself is to store must be stored and synced, and nothing of it
- * held. What waits here for other servers is hurried, and waited for until their hop has committed
- * it. Then the same is asked of each next hop, so that the answer travels back from the
- * destination.
+ * held; nothing of what is meant may be damaged here. What waits here for other servers is hurried,
+ * and waited for until their hop has committed it. Then the same is asked of each next hop, so that
+ * the answer travels back from the destination.
  * An error claims nothing but its own reason; the request may be repeated.
  */
 import { type Deadline, hasPassed, toWireMs } from '../base/deadline.ts';
@@ -15,6 +15,7 @@ import { decodeMessage, MESSAGES } from '../protocol/messages.ts';
 import { NO_ID } from '../protocol/operation.ts';
 import { formatTarget, matches, parseTarget, type Target } from '../route/address.ts';
 import type { Entry } from '../spool/entry.ts';
+import type { DamagedRecord } from './damage.ts';
 import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 
@@ -49,7 +50,7 @@ export async function push(session: Session, frame: Frame, signal: AbortSignal):
   connection.send('DONE', {}, frame.callId);
 }
 
-function isMeant(push: Push, entry: Entry): boolean {
+function isMeant(push: Push, entry: DamagedRecord): boolean {
   if (push.originId !== null && entry.originId !== push.originId) return false;
   if (matches(push.target, entry.name, entry.path)) return true;
   return entry.path2 !== '' && matches(push.target, entry.name, entry.path2);
@@ -58,10 +59,14 @@ function isMeant(push: Push, entry: Entry): boolean {
 /** What is addressed to this server, or cannot go on from it. */
 async function pushOwn(push: Push): Promise<void> {
   const { server } = push;
+  // What programs of this machine wrote comes by way of the spool: it may just be on its way.
+  await server.stuck.work();
   // A push may be the very moment at which a full disk has room again.
   assertNothingHeld(push);
+  assertNothingDamaged(push);
   await server.destination?.sync();
   assertNothingHeld(push);
+  assertNothingDamaged(push);
 }
 
 function assertNothingHeld(push: Push): void {
@@ -81,6 +86,22 @@ function assertNothingHeld(push: Push): void {
   throw new KangarooError('HELD', `${what}: ${reason} at server ${server.name}${others}`, {
     hint: notice?.todo,
   });
+}
+
+/** What was found damaged before, and will not arrive unless it is put again. */
+function assertNothingDamaged(push: Push): void {
+  const { server } = push;
+  const meant = server.notices.damage.meantBy((record) => isMeant(push, record));
+  const [first] = meant;
+  if (first === undefined) return;
+  const what = first.address === '' ? '' : `${first.address}: `;
+  const count = meant.reduce((sum, { operations }) => sum + operations, 0);
+  const others = count > 1 ? ` (${count} records are)` : '';
+  throw new KangarooError(
+    'HELD',
+    `${what}${first.reason}: quarantined at server ${server.name}${others}`,
+    { hint: `see kangaroo messages; ${first.todo}` },
+  );
 }
 
 /** What was found damaged while the push waited for it has left, but not arrived. */

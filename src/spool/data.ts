@@ -6,7 +6,7 @@
  * with `giveBack`. A segment goes when no live operation has bytes in it and nobody holds room.
  * Accounting is by bytes that may occupy the disk: used and handed out, less what was punched.
  */
-import { closeSync, constants, fdatasync, openSync } from 'node:fs';
+import { closeSync, constants, fdatasync, fstatSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { native } from '../base/addon.ts';
@@ -99,6 +99,24 @@ export class DataSegments {
     if (segment === this.#current && segment.end === extent.offset + extent.bytes) {
       segment.end = extent.offset + usedBytes;
     }
+  }
+
+  /** Keeps a segment that nothing refers to yet; how long it is now, null when it is gone. */
+  hold(number: number): number | null {
+    const segment = this.#segments.get(number);
+    if (segment === undefined) return null;
+    const { size } = fstatSync(segment.fd);
+    // It may have grown since it was adopted.
+    segment.occupiedBytes += Math.max(0, size - segment.end);
+    segment.end = Math.max(segment.end, size);
+    segment.heldExtents += 1;
+    return size;
+  }
+
+  /** It is not kept any more but by what refers to it. */
+  letGo(number: number): void {
+    const segment = this.#segments.get(number);
+    if (segment !== undefined) segment.heldExtents -= 1;
   }
 
   /** An operation now has its payload there. */

@@ -155,6 +155,17 @@ export class SpoolIndex {
     return id;
   }
 
+  /** Writes a message in the place of an older one, which is then gone. Returns its id. */
+  replaceMessage(old: number, message: object): number {
+    let id = 0;
+    this.#transaction(() => {
+      this.#statements.removeMessage.run(old);
+      id = Number(this.#statements.addMessage.run(JSON.stringify(message)).lastInsertRowid);
+    });
+    return id;
+  }
+
+  /** The oldest `max` behind `id`; -1: all of them. */
   messagesAfter(id: number, max: number): { readonly id: number; readonly json: string }[] {
     return this.#statements.getMessages.all(id, max) as { id: number; json: string }[];
   }
@@ -238,7 +249,11 @@ function prepare(db: Database.Database) {
        (SELECT sender FROM taken WHERE session = 1 ORDER BY touched DESC LIMIT -1 OFFSET ?)`,
     ),
     addMessage: db.prepare('INSERT INTO message (json) VALUES (?)'),
-    limitMessages: db.prepare('DELETE FROM message WHERE id <= ?'),
+    removeMessage: db.prepare('DELETE FROM message WHERE id = ?'),
+    // What is quarantined makes pushes fail until it is discarded: it must not be forgotten.
+    limitMessages: db.prepare(
+      `DELETE FROM message WHERE id <= ? AND json_extract(json, '$.state') <> 'quarantined'`,
+    ),
     getMessages: db.prepare('SELECT id, json FROM message WHERE id > ? ORDER BY id LIMIT ?'),
     setIntent: db.prepare('INSERT INTO intent (sender, senderSeq, dev, ino) VALUES (?, ?, ?, ?)'),
     getIntent: db.prepare('SELECT dev, ino FROM intent WHERE sender = ? AND senderSeq = ?'),

@@ -30,7 +30,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { crc32c } from '../base/crc32c.ts';
-import { KangarooError } from '../base/errors.ts';
+import { errnoOf, KangarooError } from '../base/errors.ts';
 import { RangeSet } from '../base/ranges.ts';
 import {
   decodeHead,
@@ -62,7 +62,10 @@ export interface Finding {
   readonly offset: number;
   readonly bytes: number;
   readonly problem: string;
+  /** null: it cannot be read, or there is more than one record in it. */
   readonly head: RecordHeader | null;
+  /** No record is missing for it. */
+  readonly losesNothing?: true;
 }
 
 export interface Recovered {
@@ -310,14 +313,15 @@ class Recovery {
   }
 
   #reportHeader(one: Walked): void {
-    const finding = {
+    const finding: Finding = {
       segment: logName(one.segment.number),
       offset: 0,
       bytes: LOG_HEADER_BYTES,
       problem: 'segment header',
       head: null,
+      losesNothing: true,
     };
-    this.#keep(finding, one.bytes.subarray(0, LOG_HEADER_BYTES));
+    this.#keep(finding, one.bytes.subarray(0, LOG_HEADER_BYTES), []);
     this.#findings.push(finding);
   }
 
@@ -379,7 +383,8 @@ class Recovery {
       problem,
       head: found.what === 'record' ? found.head : null,
     };
-    this.#keep(finding, one.bytes.subarray(found.at, found.at + found.bytes));
+    const bytes = one.bytes.subarray(found.at, found.at + found.bytes);
+    this.#keep(finding, bytes, payloadSegments([found]));
     this.#findings.push(finding);
   }
 
@@ -397,34 +402,38 @@ class Recovery {
 
   /** Puts everything from `at` on aside. */
   #setAside(one: Walked, at: number, problem: string): void {
-    const record = one.found.find((f) => f.what === 'record' && f.at === at);
+    const [record, ...others] = one.found.filter((f) => f.at >= at && f.what !== 'mark');
+    const isAlone = record?.what === 'record' && others.length === 0;
     const finding = {
       segment: logName(one.segment.number),
       offset: at,
       bytes: one.bytes.length - at,
       problem: `${problem}; it is not known whether it was committed`,
-      head: record?.what === 'record' ? record.head : null,
+      head: isAlone ? record.head : null,
     };
-    this.#keep(finding, one.bytes.subarray(at));
+    this.#keep(finding, one.bytes.subarray(at), payloadSegments([record, ...others]));
     this.#findings.push(finding);
   }
 
-  #keep(finding: Finding, bytes: Buffer): void {
+  /** Durable, names included, when it returns: what was kept may be cut out of the log then. */
+  #keep(finding: Finding, bytes: Buffer, dataSegments: readonly number[]): void {
     mkdirSync(this.#quarantine, { recursive: true, mode: 0o700 });
     const file = join(this.#quarantine, `${finding.segment}.${finding.offset}`);
+    for (const number of dataSegments) {
+      const copy = `${file}.${dataName(number)}`;
+      try {
+        copyFileSync(join(this.#segmentsDirectory, dataName(number)), copy);
+      } catch (error) {
+        // Without room for it nothing may be cut yet. Otherwise it is what is missing or cannot be
+        // read, and there is nothing to keep.
+        if (['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '')) throw error;
+        continue;
+      }
+      syncFile(copy);
+    }
     writeFileSync(file, bytes, { mode: 0o600, flush: true });
-    // Before it is cut out of the log.
     syncDirectory(this.#quarantine);
     syncDirectory(dirname(this.#quarantine));
-    const external = finding.head;
-    if (external !== null && (external.flags & FLAGS.EXTERNAL) !== 0) {
-      const data = join(this.#segmentsDirectory, dataName(external.payloadSegment));
-      try {
-        copyFileSync(data, `${file}.${dataName(external.payloadSegment)}`);
-      } catch {
-        // The data segment is what is missing: then there is nothing to keep.
-      }
-    }
   }
 
   /** Cuts the torn end and puts on disk what may only be in memory, by writing it again. */
@@ -455,6 +464,25 @@ class Recovery {
     } finally {
       closeSync(fd);
     }
+  }
+}
+
+/** The data segments that payload of these lies in. */
+function payloadSegments(found: readonly (Found | undefined)[]): number[] {
+  const numbers = new Set<number>();
+  for (const one of found) {
+    if (one?.what !== 'record' || (one.head.flags & FLAGS.EXTERNAL) === 0) continue;
+    numbers.add(one.head.payloadSegment);
+  }
+  return [...numbers];
+}
+
+function syncFile(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -343,20 +343,22 @@ export class Spool extends EventEmitter<SpoolEvents> {
     }
   }
 
-  /** Keeps what can still be read of a damaged record for a person to look at. */
+  /** Keeps what can still be read of a damaged record for a person to look at, durably. */
   putAside(entry: Entry, problem: string): void {
     const directory = join(this.directory, 'quarantine');
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const file = join(directory, `${entry.seq}`);
     const { seq, name, path, offset, payloadBytes, segment, at, bytes } = entry;
     const about = { seq, name, path, offset, payloadBytes, segment, at, bytes, problem };
-    writeFileSync(`${file}.json`, JSON.stringify(about), { mode: 0o600 });
     try {
+      writeFileSync(`${file}.json`, JSON.stringify(about), { mode: 0o600, flush: true });
       copyRange(this.files.path(segment), at, bytes, `${file}.record`);
       if (entry.isExternal) {
         const from = this.files.path(entry.payloadSegment);
         copyRange(from, entry.payloadOffset, payloadBytes, `${file}.payload`);
       }
+      syncDirectory(directory);
+      syncDirectory(this.directory);
     } catch (error) {
       this.#logger.warn({ err: error, op: seq }, 'nothing of the damaged record could be kept');
     }
@@ -541,7 +543,7 @@ function copyRange(from: string, offset: number, length: number, to: string): vo
   try {
     const bytes = Buffer.alloc(length);
     const got = readSync(fd, bytes, 0, length, offset);
-    writeFileSync(to, bytes.subarray(0, got), { mode: 0o600 });
+    writeFileSync(to, bytes.subarray(0, got), { mode: 0o600, flush: true });
   } finally {
     closeSync(fd);
   }

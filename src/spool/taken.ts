@@ -74,6 +74,15 @@ export class Taken {
     return this.#senders.get(sender)?.all.floor ?? 0;
   }
 
+  /** The greatest number that has been taken from it; 0 when there is none. */
+  highest(sender: string): number {
+    const all = this.#senders.get(sender)?.all;
+    if (all === undefined) return 0;
+    let highest = all.floor;
+    for (const [, last] of all.ranges()) highest = last;
+    return highest;
+  }
+
   /** Makes the sender known, and its kind: a client's session, or a spool. */
   meet(sender: string, session: boolean): Sender {
     let known = this.#senders.get(sender);

@@ -35,7 +35,7 @@ export class NextHop {
   isGreeting = true;
   /** Not even hang up on it? */
   isMute = false;
-  /** Say why before hanging up on a bad record? */
+  /** Say why before hanging up, on a bad record or a HELLO? */
   isTalkative = true;
   readonly #server: Server;
   readonly #connections = new Set<Connection>();
@@ -89,7 +89,8 @@ export class NextHop {
     this.greetings += 1;
     if (this.isMute) return;
     if (!this.isGreeting) {
-      connection.close(null);
+      if (this.isTalkative) connection.sendError(new KangarooError('DENIED', 'not you'), 0);
+      void connection.end();
       return;
     }
     connection.welcome();
@@ -101,6 +102,7 @@ export class NextHop {
       takenFloor: 0,
       spoolDirectory: '',
       software: 'a test',
+      board: '',
     };
     connection.send('WELCOME', welcome, frame.callId);
   }

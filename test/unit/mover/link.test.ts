@@ -407,6 +407,18 @@ describe('a push', () => {
   });
 });
 
+test('a hop that does not let it in is waited for, and the reason is told', async () => {
+  hop.isGreeting = false;
+  owner.isImpatient = false;
+  owner.add(append([10]));
+  await until(() => owner.link.state === 'waiting');
+  expect(owner.link.reason).toContain('not you');
+  hop.isGreeting = true;
+  owner.link.hurry([...owner.works.values()]);
+  await owner.empty();
+  expect(hop.durable.size).toBe(1);
+});
+
 test('a link that is stopped ends, connected or not', async () => {
   owner.add(append([10]));
   await owner.empty();

@@ -3,6 +3,8 @@
  * was synced before, what is removed was durably not needed before. A file system that happens to
  * write in time would hide every mistake here.
  */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Entry } from '../../../src/spool/entry.ts';
 import { dataName, logName } from '../../../src/spool/segment.ts';
@@ -43,6 +45,10 @@ const UNLINKS = /unlink/;
 /** Calls are compared with at, so an empty list must not pass for "never". */
 const last = (list: readonly number[]): number => list.at(-1) ?? NaN;
 const first = (list: readonly number[]): number => list[0] ?? NaN;
+/** Where a file was opened first. */
+const openedAt = (calls: readonly OwnCall[], file: string): number => {
+  return first(places(calls, /^openat/, file));
+};
 
 test('a sync that has ended covers payload, record and directory', async () => {
   let entries: Entry[] = [];
@@ -63,11 +69,21 @@ test('a sync that has ended covers payload, record and directory', async () => {
 test('a caller that comes while a sync runs gets one that began after its append', async () => {
   let third: Entry | null = null;
   const calls = await ownCalls(CALLS, async () => {
-    // With payload in a data segment it goes to the thread pool.
+    // Held up until the log's own part of that sync is surely over.
+    const { data } = spool;
+    const syncData = data.sync.bind(data);
+    let goOn = (): void => {};
+    const held = new Promise<void>((resolve) => (goOn = resolve));
+    data.sync = async () => {
+      await held;
+      await syncData();
+    };
     putExternal(1, 5_000);
     const running = spool.sync();
+    await new Promise((resolve) => setTimeout(resolve, 200));
     third = put(2);
     const following = spool.sync();
+    goOn();
     await Promise.all([running, following]);
   });
   if (calls === null) return;
@@ -102,6 +118,40 @@ test('its row goes after the directory durably lacks the file', async () => {
   if (calls === null) return;
   const rowGone = first(places(calls, SYNCS, 'index.db-wal'));
   expect(first(places(calls, /^fsync/, '/segments>'))).toBeLessThan(rowGone);
+});
+
+test('a damaged record and its payload are kept, durably, before the log is cut', async () => {
+  const damaged = putExternal(1, 5_000);
+  const { segment, at, payloadSegment } = damaged;
+  const copy = scene.killed();
+  // No mark is in the log: what is bad ends it.
+  const data = join(copy, 'segments', dataName(payloadSegment));
+  writeFileSync(data, readFileSync(data).fill(0));
+  const calls = await ownCalls(`${CALLS},ftruncate`, async () => {
+    await scene.open(copy);
+  });
+  if (calls === null) return;
+  const kept = `/quarantine/${logName(segment)}.${at}`;
+  const cut = first(places(calls, /^ftruncate/, `/segments/${logName(segment)}>`));
+  expect(cut).toBeGreaterThan(0);
+  for (const file of [`${kept}>`, `${kept}.${dataName(payloadSegment)}>`]) {
+    expect(first(places(calls, SYNCS, file))).toBeLessThan(cut);
+    const named = calls.findIndex(({ name, args }, i) => {
+      return /^fsync/.test(name) && args.includes('/quarantine>') && i > openedAt(calls, file);
+    });
+    expect(named).toBeGreaterThan(-1);
+    expect(named).toBeLessThan(cut);
+  }
+});
+
+test('a record that is found damaged while running is kept durably as well', async () => {
+  const entry = putExternal(1, 5_000);
+  const calls = await ownCalls(CALLS, () => spool.putAside(entry, 'payload checksum'));
+  if (calls === null) return;
+  const kept = ['json', 'record', 'payload'].map((end) => `/quarantine/${entry.seq}.${end}>`);
+  const syncs = kept.map((file) => first(places(calls, SYNCS, file)));
+  const named = last(places(calls, /^fsync/, '/quarantine>'));
+  for (const synced of syncs) expect(synced).toBeLessThan(named);
 });
 
 test('compaction syncs the new copies before the old segment can go', async () => {

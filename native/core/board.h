@@ -36,27 +36,31 @@ struct kg_board_header {
   uint32_t header_bytes;    /*  12 */
   uint8_t board_id[16];     /*  16 the sender id of its entries */
   uint8_t spool_id[16];     /*  32 */
-  uint8_t boot_id[16];      /*  48 of /proc/sys/kernel/random/boot_id: a board of another boot is void */
+  uint8_t boot_id[16];      /*  48 from /proc/sys/kernel/random: a board of another boot is void */
   uint32_t slot_count;      /*  64 */
   uint32_t slot_bytes;      /*  68 */
   uint64_t slots_at;        /*  72 */
   uint64_t ring_at;         /*  80 */
   uint64_t ring_bytes;      /*  88 a power of two */
-  _Atomic uint64_t incarnation; /* 96 of the server that serves it; a grant of another one is void */
+  _Atomic uint64_t incarnation; /* 96 of who serves it; a grant of another one is void */
   uint8_t zero_a[24];       /* 104 */
   pthread_mutex_t lock;     /* 128 process-shared, robust, made by the addon */
   uint8_t zero_b[128 - sizeof(pthread_mutex_t)];
   _Atomic uint64_t tail;    /* 256 bytes published since the board was made (under the lock) */
   uint64_t next_seq;        /* 264 number of the next entry, from 1 (under the lock) */
-  uint8_t zero_c[48];
+  uint64_t last;            /* 272 where the last entry begins (under the lock; writers only) */
+  uint64_t unsettled;       /* 280 1 + where entries are that slots may not know (likewise) */
+  uint8_t zero_c[32];
   _Atomic uint64_t head;    /* 320 bytes taken; only the server writes it */
   _Atomic uint32_t asleep;  /* 328 1: the server looks again only when it is told (NUDGE) */
   _Atomic uint32_t room;    /* 332 futex: changes whenever head has moved */
+  uint8_t zero_d[176];
+  char spool[3584];         /* 512 its path; who finds a board whose spool has gone removes it */
 };
 
 enum { KG_SLOT_FREE = 0, KG_SLOT_FILE = 1, KG_SLOT_DIRECTORY = 2 };
 enum {
-  KG_SLOT_STALE = 1,   /* somebody else changed the file: ask (STAT) before size or times are used */
+  KG_SLOT_STALE = 1,   /* somebody else changed the file: open it again before its facts are used */
   KG_SLOT_REMOVED = 2, /* its name is gone: reads and writes are ESTALE */
 };
 
@@ -64,9 +68,9 @@ struct kg_slot {
   _Atomic uint32_t generation; /*   0 another one each time the slot is given out */
   uint32_t kind;               /*   4 */
   _Atomic uint64_t size;       /*   8 (writers: under the lock) */
-  _Atomic uint64_t version;    /*  16 moves with every change of the bytes: what a reader keeps is good
-                                      while it stands still */
-  uint64_t ino;                /*  24 a stable hash of name and path */
+  _Atomic uint64_t version;    /*  16 moves with every change of the bytes: what a reader keeps is
+                                      good while it stands still */
+  uint64_t ino;                /*  24 lower 52 bits of FNV-1a (64 bit) of "name/path"; 1 for 0 */
   uint32_t mode;               /*  32 permission bits */
   _Atomic uint32_t flags;      /*  36 */
   int64_t mtime_ns;            /*  40 (writers: under the lock) */
@@ -116,6 +120,7 @@ _Static_assert(sizeof(pthread_mutex_t) <= 128, "the lock fits its place");
 _Static_assert(offsetof(struct kg_board_header, lock) == 128, "layout");
 _Static_assert(offsetof(struct kg_board_header, tail) == 256, "layout");
 _Static_assert(offsetof(struct kg_board_header, head) == 320, "layout");
+_Static_assert(sizeof(struct kg_board_header) == KG_HEADER_BYTES, "layout");
 _Static_assert(sizeof(struct kg_slot) <= KG_SLOT_BYTES, "layout");
 _Static_assert(offsetof(struct kg_slot, name) == 64, "layout");
 _Static_assert(offsetof(struct kg_slot, path) == 320, "layout");

@@ -48,7 +48,9 @@ struct kg_settings {
   char report[4096];     /* KANGAROO_REPORT, "" for none */
   char mounts[16384];    /* KANGAROO_MOUNTS */
   char directory[KG_PATH_MAX + 512]; /* KANGAROO_CWD: a working directory below /kangaroo, or "" */
-  char verdict[4096];    /* KANGAROO_VERDICT: where `kangaroo run` looks for why a program was killed */
+  char verdict[4096];    /* KANGAROO_VERDICT: where `kangaroo run` looks for what killed it */
+  char otherwise[4096];  /* the second of the default servers, or "" */
+  int run_group;         /* KANGAROO_RUN_GROUP: the process group of the whole job, or 0 */
 };
 extern struct kg_settings kg_settings;
 void kg_settings_read(char *const *environment);
@@ -64,11 +66,12 @@ enum kg_where {
 struct kg_located {
   enum kg_where where;
   int problem;
+  bool slash; /* the path ends with '/': it must be a directory */
   struct kg_place place;
   char local[KG_PATH_MAX];
 };
 /*
- * `base` is the virtual directory that relative paths start from ("/kangaroo/NAME/dir"), or NULL when
+ * `base` is the virtual directory that relative paths start from ("/kangaroo/NAME/dir"), NULL when
  * they are not ours. Cheap for paths that are not ours: it looks at the first bytes.
  */
 void kg_locate(const char *path, const char *base, struct kg_located *out);
@@ -105,8 +108,11 @@ struct kg_change {
   int64_t atime_ns;
 };
 /* `to` is for KG_RENAME, with the same name of the server (else EXDEV); NULL otherwise. */
-int kg_change(const struct kg_place *place, const struct kg_place *to, const struct kg_change *change);
+int kg_change(const struct kg_place *place, const struct kg_place *to,
+              const struct kg_change *change);
 
+/* The id, in hex, of the board that new refs are of: placeholders carry it. */
+int kg_board_id(char hex[33]);
 /* What an open file is called now. */
 int kg_place_of(struct kg_ref ref, struct kg_place *place);
 /* What is known of an open file: from the board, asking only when somebody else changed it. */
@@ -126,6 +132,8 @@ int kg_set(struct kg_ref ref, uint32_t flags, uint32_t mode, int64_t mtime_ns, i
 /* Barriers. The place may be a directory. */
 int kg_push(const struct kg_place *place);
 int kg_commit(void);
+/* Tells the server that this process sends it nothing again, if all of it is committed. */
+void kg_farewell(void);
 /* Was anything written or changed here since the last commit? */
 bool kg_is_dirty(void);
 
@@ -133,5 +141,7 @@ bool kg_is_dirty(void);
 void kg_after_fork(void);
 /* Is this number of a descriptor one of our own, which a program must not close? */
 bool kg_is_private(int fd);
+/* The lowest of them that is at least `from`, or -1. */
+int kg_next_private(int from);
 
 #endif

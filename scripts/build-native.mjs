@@ -18,7 +18,7 @@ const logPath = 'scratch/build-native.log';
 const result = 'native/build/Release/kangaroo.node';
 
 function inputsHash() {
-  const skip = (path) => path === 'native/build' || path === 'native/test' || path.endsWith('.md');
+  const skip = (path) => /^native\/(build|test|preload)$|\.md$/.test(path);
   const headers = 'node_modules/node-addon-api/package.json';
   const files = [...filesBelow('native', skip), ...filesBelow(headers)];
   return hashOf(files, [process.platform, process.arch]);

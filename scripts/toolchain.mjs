@@ -23,21 +23,27 @@ export function nodeComplaint(version = process.versions.node) {
   );
 }
 
-/** One line that names every missing build tool, or undefined. */
-export function toolsComplaint() {
+/**
+ * One line that names every missing build tool, or undefined. `forAddon` false: only what C needs.
+ */
+export function toolsComplaint({ forAddon = true } = {}) {
   const missing = [];
   const need = (tool, debianPackage, found) => {
     if (!found) missing.push([tool, debianPackage]);
   };
   need('a C compiler', 'gcc', findCompiler('CC', ['gcc', 'cc', 'clang']) !== undefined);
-  need('a C++ compiler', 'g++', findCompiler('CXX', ['g++', 'c++', 'clang++']) !== undefined);
   need('make', 'make', runs(process.env['MAKE'] || 'make'));
-  const pythons = [process.env['PYTHON'], 'python3', 'python'].filter(Boolean);
-  need('Python 3', 'python3', pythons.some(isPython3));
+  if (forAddon) needForAddon(need);
   if (missing.length === 0) return undefined;
   const tools = missing.map(([tool]) => tool).join(', ');
   const packages = missing.map(([, debianPackage]) => debianPackage).join(' ');
   return `cannot be built without ${tools}: apt install ${packages}`;
+}
+
+function needForAddon(need) {
+  need('a C++ compiler', 'g++', findCompiler('CXX', ['g++', 'c++', 'clang++']) !== undefined);
+  const pythons = [process.env['PYTHON'], 'python3', 'python'].filter(Boolean);
+  need('Python 3', 'python3', pythons.some(isPython3));
 }
 
 /** The environment for npm and node-gyp: this one, and what finds the compiler and headers. */

@@ -11,16 +11,19 @@
 #include "write-whole.cc"
 #include "sync.cc"
 #include "sockets.cc"
+#include "check-records.cc"
 #include "copy-in.cc"
+#include "pack-files.cc"
 #include "receive-block.cc"
 #include "receive-burst.cc"
 #include "send-frames.cc"
+#include "board.cc"
 
 namespace kangaroo {
 
 namespace {
 
-constexpr int kInterfaceVersion = 1;
+constexpr int kInterfaceVersion = 2;
 
 template <Napi::Value (*call)(const Napi::CallbackInfo&)>
 void Export(Napi::Env env, Napi::Object& exports, const char* name) {
@@ -51,10 +54,19 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<SetSocketOption>(env, exports, "setSocketOption");
   Export<ShutdownSocket>(env, exports, "shutdownSocket");
 
+  Export<CheckRecords>(env, exports, "checkRecords");
+  Export<ListNames>(env, exports, "listNames");
+  Export<PackFiles>(env, exports, "packFiles");
   Export<CopyIn>(env, exports, "copyIn");
   Export<ReceiveToFile>(env, exports, "receiveToFile");
   Export<ReceiveBurst>(env, exports, "receiveBurst");
   Export<SendFrames>(env, exports, "sendFrames");
+
+  Export<MapShared>(env, exports, "mapShared");
+  Export<InitializeLock>(env, exports, "initializeLock");
+  Export<Lock>(env, exports, "lock");
+  Export<Unlock>(env, exports, "unlock");
+  Export<FutexWake>(env, exports, "futexWake");
   return exports;
 }
 

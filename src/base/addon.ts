@@ -16,7 +16,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Must equal kInterfaceVersion in native/addon/addon.cc. */
-const interfaceVersion = 1;
+const interfaceVersion = 2;
 
 /** Linux's numbers (the same on every architecture) for the flags that node:fs does not name. */
 export const addonFlags = {
@@ -62,6 +62,25 @@ export type EntryType =
 export interface DirectoryEntry {
   readonly name: Buffer;
   readonly type: EntryType;
+}
+
+/** A part of a directory; no entry is in both. */
+export interface ListedNames {
+  /** The names of plain files, a NUL behind each. */
+  readonly files: Buffer;
+  readonly others: readonly DirectoryEntry[];
+}
+
+/** What packFiles did. */
+export interface PackedFiles {
+  readonly files: number;
+  readonly payloadBytes: number;
+  /** Where in `names` the first one starts that was not packed; their length: all were. */
+  readonly next: number;
+  /** Behind the last record. */
+  readonly end: number;
+  /** It ended because the next one does not fit; else because that one is not for it. */
+  readonly isFull: boolean;
 }
 
 export interface WholeWriteResult {
@@ -237,7 +256,8 @@ export interface NativeAddon {
   /**
    * A small file in one call: open beneath, empty it if `truncate`, write all of `data` at
    * `offset`, then mode (past the umask) and times. Closes the descriptor when a step fails; what
-   * was written stays. EINVAL for anything but a regular file.
+   * was written stays. EINVAL for anything but a regular file. With `keepOpen` false it is closed
+   * in any case, and nothing is told of it.
    */
   writeWholeAt(
     dirFd: number,
@@ -250,7 +270,21 @@ export interface NativeAddon {
     mtimeNs: bigint | null,
     atimeNs: bigint | null,
     chmodMode: number | null,
+    keepOpen?: true,
   ): WholeWriteResult;
+  writeWholeAt(
+    dirFd: number,
+    path: Uint8Array | string,
+    flags: number,
+    mode: number,
+    data: Uint8Array,
+    offset: number,
+    truncate: boolean,
+    mtimeNs: bigint | null,
+    atimeNs: bigint | null,
+    chmodMode: number | null,
+    keepOpen: boolean,
+  ): WholeWriteResult | undefined;
 
   /** syncfs(2): the whole file system of `fd` to stable storage. */
   syncFs(fd: number): Promise<void>;
@@ -264,6 +298,35 @@ export interface NativeAddon {
   /** Ends both directions and so wakes a bulk call that waits on this socket. */
   shutdownSocket(fd: number): void;
 
+  /**
+   * Is `body` whole records, one behind the other, none of them beyond these limits, and each head
+   * and payload as its checksum says? What the fields say is not looked at.
+   */
+  checkRecords(
+    body: Uint8Array,
+    payloadBytesMax: number,
+    pathBytesMax: number,
+    extensionBytesMax: number,
+  ): boolean;
+  /** The next part of a directory opened for reading, in its order; null at the end. */
+  listNames(fd: number): ListedNames | null;
+  /**
+   * Small plain files below `dirFd` as records into `out` from `at` on, one after the other, from
+   * the byte `from` of `names` (see listNames) on. `head` is an encoded head up to the directory's
+   * path and a '/'; mode, mtimeNs, checksums and numbers from `seq` on are filled in. It stops at a
+   * file that does not fit, and at one that is not plain, cannot be read, shrinks, or is too long.
+   */
+  packFiles(
+    dirFd: number,
+    names: Uint8Array,
+    from: number,
+    head: Uint8Array,
+    seq: number,
+    out: Uint8Array,
+    at: number,
+    payloadBytesMax: number,
+    pathBytesMax: number,
+  ): PackedFiles;
   /** Rejects with the bytes copied before the failure in `.bytes`. */
   copyIn(options: CopyInOptions): Promise<CopyInResult>;
   /**
@@ -274,6 +337,19 @@ export interface NativeAddon {
   receiveBurst(options: ReceiveBurstOptions): Promise<ReceiveBurstResult>;
   /** Rejects with EPIPE, ECONNRESET, ETIMEDOUT, ENODATA (file too short); `.sent` bytes left. */
   sendFrames(options: SendFramesOptions): Promise<{ readonly sent: number }>;
+
+  /**
+   * The first `bytes` of a file as memory that other processes share, mmap(2); unmapped when it is
+   * collected. The file must not get shorter. For words in it there is Atomics.
+   */
+  mapShared(fd: number, bytes: number): ArrayBuffer;
+  /** Makes a pthread mutex at `offset` (128 bytes), robust and for all processes. */
+  initializeLock(buffer: ArrayBuffer, offset: number): void;
+  /** False: somebody held it all the time. Blocks the event loop for as long. At most 60,000 ms. */
+  lock(buffer: ArrayBuffer, offset: number, timeoutMs: number): boolean;
+  unlock(buffer: ArrayBuffer, offset: number): void;
+  /** Wakes all who wait on the 32-bit word there, futex(2). */
+  futexWake(buffer: ArrayBuffer, offset: number): void;
 }
 
 interface Loaded {

@@ -30,6 +30,9 @@ export const limits = {
 
   // Connections.
   connectionsMax: 1024,
+  /** Peers from addresses that are not allowed that are being told so, and for how long. */
+  refusalsAtOnceMax: 16,
+  refusalMs: 1_000,
   greetingTimeoutMs: 10_000,
   connectTimeoutMs: 10_000,
   /** A link on which nothing moves for this long although something should is given up. */
@@ -84,6 +87,18 @@ export const limits = {
   /** Written to one file, after which its write-back is started: sync then has little left. */
   writebackEveryBytes: 8 * MiB,
   heldRetryEveryMs: 5_000,
+
+  // Adapted programs.
+  /** A slot of the board that was given out is not taken back before. */
+  slotKeptMs: 10_000,
+  /** Processes are looked through for open files at most this often while slots are short. */
+  slotRoundEveryMs: 1_000,
+  /** How far one LOCATE looks, and what its answer may have: it must fit a program's buffer. */
+  locateBytesMax: 64 * MiB,
+  placesMax: 512,
+  placesBytesMax: 64 * KiB,
+  /** Bytes that a program was told the place of are not punched out for so long. */
+  placesLeaseMs: 10_000,
 
   // Reads and reports.
   getBytesMax: 4 * MiB,

@@ -20,6 +20,7 @@ import { formatServerAddress, type ServerAddress } from './server-address.ts';
 import { type Frame, FrameReader, PREFIX_BYTES, PUTS_TYPE } from './frame.ts';
 import {
   decodeMessage,
+  encodeDataHead,
   encodeMessage,
   type Message,
   messageName,
@@ -143,6 +144,14 @@ export class Connection {
 
   send<N extends MessageName>(name: N, message: Message<N>, callId = 0): void {
     this.sendBytes(encodeMessage(name, message, callId));
+  }
+
+  /** A DATA frame, without a copy of its bytes: they must not change any more. */
+  sendData(offset: number, bytes: Buffer, callId: number): void {
+    this.socket.cork();
+    this.sendBytes(encodeDataHead(offset, bytes, callId));
+    this.sendBytes(bytes);
+    this.socket.uncork();
   }
 
   /** Queues whole frames. Producers of much wait for `roomToSend` first. */

@@ -51,12 +51,13 @@ export function encodePrefix(
 }
 
 /** Writes the prefix of a control frame whose body is in place already. */
-export function sealFrame(frame: Buffer, type: number, callId: number): void {
+export function sealFrame(frame: Buffer, type: number, callId: number, behind?: Buffer): void {
   const body = frame.subarray(PREFIX_BYTES);
-  frame.writeUInt32LE(body.length, 0);
+  const crc = crc32c(body);
+  frame.writeUInt32LE(body.length + (behind?.length ?? 0), 0);
   frame.writeUInt32LE(type, 4);
   frame.writeUInt32LE(callId, 8);
-  frame.writeUInt32LE(crc32c(body), 12);
+  frame.writeUInt32LE(behind === undefined ? crc : crc32c(behind, crc), 12);
 }
 
 export class FrameReader {

@@ -52,6 +52,7 @@ export const MESSAGES = {
       takenFloor: 'u64',
       spoolDirectory: 'text',
       software: 'text',
+      board: 'text',
     },
   },
   /** Records back to back; no reply. */
@@ -158,6 +159,69 @@ export const MESSAGES = {
   BYE: { type: 30, fields: {} },
   /** Server to mover: these were given up. What was sent of them already may still arrive. */
   DROP: { type: 32, fields: { operations: { list: { first: 'u64', last: 'u64' } } } },
+  /** An adapted program opens a file; the server decides on creating and truncating. */
+  OPEN: {
+    type: 33,
+    fields: {
+      seq: 'u64',
+      name: 'text',
+      path: 'path',
+      flags: 'u8',
+      mode: 'u32',
+      timeoutMs: 'u32',
+    },
+  },
+  OPENED: {
+    type: 34,
+    fields: {
+      slot: 'u32',
+      generation: 'u32',
+      kind: 'u8',
+      size: 'u64',
+      mode: 'u32',
+      mtimeNs: 'i64',
+      ino: 'u64',
+    },
+  },
+  /** An adapted program changes names, or a file that it has not open; DONE when it is spooled. */
+  CHANGE: {
+    type: 35,
+    fields: {
+      seq: 'u64',
+      kind: 'u8',
+      flags: 'u16',
+      name: 'text',
+      path: 'path',
+      path2: 'path',
+      mode: 'u32',
+      size: 'u64',
+      mtimeNs: 'i64',
+      atimeNs: 'i64',
+      timeoutMs: 'u32',
+    },
+  },
+  /** There is something new in the board. */
+  NUDGE: { type: 36, fields: {} },
+  /** Where in the spool's segments do the bytes of a range lie? For programs of this machine. */
+  LOCATE: { type: 37, fields: { name: 'text', path: 'path', offset: 'u64', length: 'u32' } },
+  /** Up to `end` of the file, gapless: segment 0 is zeros. They stay there for the lease. */
+  PLACES: {
+    type: 38,
+    fields: {
+      end: 'u64',
+      leaseMs: 'u32',
+      pieces: {
+        list: {
+          offset: 'u64',
+          bytes: 'u32',
+          segment: 'u64',
+          at: 'u64',
+          ino: 'u64',
+          file: 'text',
+        },
+      },
+    },
+  },
   /** Mover to server: can these be read at all? DONE comes when the damaged ones were dropped. */
   BAD: { type: 31, fields: { operations: { list: { seq: 'u64', problem: 'text' } } } },
 } as const satisfies Record<string, { readonly type: number; readonly fields: Fields }>;
@@ -213,6 +277,18 @@ export function encodeMessage<N extends MessageName>(
   encodeFields(rows, message as Record<string, unknown>, out);
   sealFrame(frame, type, callId);
   return frame;
+}
+
+/**
+ * A DATA frame in two parts: what comes before the bytes, which are sent as they are. Saves a copy
+ * of each block that a server reads for others.
+ */
+export function encodeDataHead(offset: number, bytes: Buffer, callId: number): Buffer {
+  const head = Buffer.allocUnsafe(PREFIX_BYTES + 12);
+  writeU64(head, offset, PREFIX_BYTES);
+  head.writeUInt32LE(bytes.length, PREFIX_BYTES + 8);
+  sealFrame(head, MESSAGES.DATA.type, callId, bytes);
+  return head;
 }
 
 /**

@@ -44,6 +44,8 @@ export class Destination {
   /** Counts what was begun and what of it a sync has covered. */
   #applied = 0;
   #synced = 0;
+  /** Up to there something was applied that is in nobody's spool here. */
+  #lastDirect = 0;
   #running: Promise<void> | null = null;
   #following: Promise<void> | null = null;
   /** Own entries applied since a sync last failed: only these may be released after the next. */
@@ -81,6 +83,7 @@ export class Destination {
    */
   apply(incoming: Incoming, payload: Buffer | null): Reason | null {
     const { head, senderId } = incoming;
+    this.#lastDirect = this.#applied + 1;
     try {
       this.#applyOnce(head, payload, senderId, head.seq);
       this.#spool.taken.addDirect(senderId, head.seq);
@@ -93,12 +96,14 @@ export class Destination {
   /** The bulk path begins to write into the file of `head`. */
   beginBulk(head: RecordHeader): void {
     this.#touch(head);
+    this.#lastDirect = this.#applied;
   }
 
   /** The bulk path has put the payload of these records into their file. */
   wroteBulk(heads: readonly RecordHeader[], senderId: string): void {
     for (const head of heads) {
       this.#touch(head);
+      this.#lastDirect = this.#applied;
       this.storage.wrote(head.path, head.payloadBytes);
       this.#spool.taken.addDirect(senderId, head.seq);
     }
@@ -152,6 +157,14 @@ export class Destination {
         await this.sync();
       });
     await this.#following;
+  }
+
+  /**
+   * As `sync`, for what did not come by way of this server's spool: what is spooled next must not
+   * be applied before it, should it come again.
+   */
+  async syncDirect(): Promise<void> {
+    if (this.#lastDirect > this.#synced) await this.sync();
   }
 
   /** Files of a held operation were mended: see Stuck. */

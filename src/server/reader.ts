@@ -123,7 +123,8 @@ export function beneathHop(
               }
             },
           });
-          return Buffer.concat(parts);
+          // A copy less where one part is all.
+          return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
         }),
       ),
     list: async (path, after, max, deadline) =>
@@ -148,7 +149,7 @@ export class Reader {
     this.#settle = settle;
   }
 
-  /** Waits until the renames with these numbers have left the spool. @throws KangarooError NOT_YET */
+  /** Waits until the renames with these numbers have left. @throws KangarooError NOT_YET */
   async settle(seqs: readonly number[], deadline: Deadline): Promise<void> {
     await this.#settle(seqs, deadline);
   }
@@ -164,10 +165,14 @@ export class Reader {
       }
       // Before the next hop is asked: the overlay changes when something leaves the spool.
       const size = sizeOf(sight);
-      const base =
-        sight.beneath === 'natural' && !isSelfContained(sight)
-          ? await beneath.stat(path, deadline)
-          : null;
+      const asksBase = sight.beneath === 'natural' && !isSelfContained(sight);
+      const base = asksBase
+        ? await beneath.stat(path, deadline).catch((error: unknown) => {
+            // What was put here is there, whatever lies beneath.
+            if (sight.known !== 'unknown' && isAway(error)) return null;
+            throw error;
+          })
+        : null;
       if (base === null && sight.known === 'unknown') throw notFound(name, path);
       return merge(sight, size, base);
     }
@@ -200,7 +205,9 @@ export class Reader {
       if (base === null && sight.known === 'unknown' && needsBase) throw notFound(name, path);
       let bytes: Buffer | null = null;
       try {
-        bytes = await this.#assemble(plan, offset, length, base);
+        bytes = isAllOf(plan, base, length)
+          ? base.bytes
+          : await this.#assemble(plan, offset, length, base);
       } catch (error) {
         // Its bytes are gone, for it has arrived.
         if (!used.some((entry) => entry.released)) throw error;
@@ -331,13 +338,31 @@ type PlanPiece = ReturnType<FileOverlay['plan']>[number];
 
 const NONE = { entries: [] as ListedEntry[], more: false };
 
+const AWAY: ReadonlySet<string> = new Set(['NOT_YET', 'UNREACHABLE', 'DISCONNECTED', 'BUSY']);
+
+/** Says the error that what lies beneath could not be asked? */
+export function isAway(error: unknown): boolean {
+  return error instanceof KangarooError && AWAY.has(error.code);
+}
+
 /** Can it be answered without what is beneath? */
 export function isSelfContained(sight: Sight): boolean {
   if (sight.beneath === 'none') return true;
   return sight.known === 'file' && sight.file !== null && sight.file.baseLimit === 0;
 }
 
-function planOf(sight: Sight, offset: number, length: number): PlanPiece[] {
+/** Is what came from beneath all of the range? Then it need not be copied. */
+function isAllOf<T extends { readonly bytes: Buffer }>(
+  plan: readonly PlanPiece[],
+  base: T | null,
+  length: number,
+): base is T {
+  const [piece, ...others] = plan;
+  return piece?.from === 'base' && others.length === 0 && base?.bytes.length === length;
+}
+
+/** What the bytes of a range are made of. */
+export function planOf(sight: Sight, offset: number, length: number): PlanPiece[] {
   if (sight.file !== null) {
     return sight.file.plan(offset, length, sight.beneath === 'none' ? 0 : Infinity);
   }

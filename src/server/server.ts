@@ -24,11 +24,13 @@ import type { Entry } from '../spool/entry.ts';
 import { logName } from '../spool/segment.ts';
 import { Spool } from '../spool/spool.ts';
 import { AllowList } from './allow.ts';
+import { Board } from './board.ts';
 import { Destination } from './destination.ts';
 import { Downstream } from './downstream.ts';
 import { Listener } from './listener.ts';
 import { MoverProcess } from './mover-process.ts';
 import { Notices } from './notices.ts';
+import { OpenGrants } from './open-grants.ts';
 import { type Beneath, beneathHop, beneathStorage, Reader } from './reader.ts';
 import { Session } from './session.ts';
 import type { Storage } from './storage.ts';
@@ -46,6 +48,7 @@ export class Server {
   readonly notices: Notices;
   readonly reader: Reader;
   readonly downstream = new Downstream();
+  readonly grants = new OpenGrants();
   readonly startedMs = nowMs();
   /** The mover's connection, while there is one. */
   mover: Session | null = null;
@@ -60,6 +63,8 @@ export class Server {
   readonly #sessions = new Set<Session>();
   #moverProcess: MoverProcess | null = null;
   #stopped: Promise<void> | null = null;
+  #board: Board | null;
+  #mayHaveBoard = native !== null;
 
   private constructor(options: ServerOptions, logger: Logger, spool: Spool) {
     this.#options = options;
@@ -80,6 +85,8 @@ export class Server {
       await this.untilReleased(new Set(seqs), deadline, 'a rename on the way');
     });
     this.outstanding = new Set(spool.index.destinations());
+    // Before anything is removed that somebody may still speak of there.
+    this.#board = native === null ? null : Board.find(this, native);
     this.#listener = new Listener(new AllowList(options.allow), logger, (peer) => {
       const connection = new Connection(peer.socket, peer.label);
       this.#sessions.add(new Session(this, connection, peer.local));
@@ -101,6 +108,23 @@ export class Server {
       throw error;
     }
     return server;
+  }
+
+  /** Memory shared with adapted programs; null as long as no program of this account was here. */
+  get board(): Board | null {
+    return this.#board;
+  }
+
+  /** For a program of this account. null: there can be none. */
+  needBoard(): Board | null {
+    if (this.#board !== null || !this.#mayHaveBoard || native === null) return this.#board;
+    try {
+      this.#board = Board.make(this, native);
+    } catch (error) {
+      this.logger.warn({ err: error }, 'no board: adapted programs cannot use this server');
+    }
+    this.#mayHaveBoard = this.#board !== null;
+    return this.#board;
   }
 
   /** Rejects when the server cannot go on: its spool's disk has failed. */
@@ -169,7 +193,7 @@ export class Server {
   /** What lies beneath this hop's spool for `name`. @throws KangarooError NO_ROUTE, LOOP */
   beneath(name: string, path: string, hops: number): Beneath {
     if (name === this.name) {
-      if (this.destination !== null) return beneathStorage(this.destination.storage);
+      if (this.destination !== null) return beneathStorage(name, this.destination.storage);
       throw new KangarooError(
         'NO_ROUTE',
         `${formatAddress(name, path)}: this server only passes on`,
@@ -248,6 +272,7 @@ export class Server {
     for (const entry of this.spool.live.values()) {
       if (entry.name === this.name || this.#whyNot(entry) !== null) this.stuck.add(entry);
     }
+    await this.#board?.takeAtStart();
     await this.stuck.work();
     this.stuck.start();
     const listen: string[] = [];
@@ -281,7 +306,9 @@ export class Server {
   async #stop(): Promise<void> {
     this.#listener.stopAccepting();
     await this.#moverProcess?.stop();
+    const isAdapting = [...this.#sessions].some(({ isAdapted }) => isAdapted);
     for (const session of this.#sessions) session.connection.close(null);
+    await this.#board?.stop(isAdapting);
     await this.stuck.stop();
     await this.downstream.close();
     await this.#listener.close();
@@ -302,7 +329,8 @@ export class Server {
       onSyncFailed: () => {
         // Nobody may believe that what was sent has been taken: all start over.
         for (const session of this.#sessions) {
-          if (session.role === 'mover') continue;
+          // Programs put by way of the board and the spool, where nothing was in doubt.
+          if (session.role === 'mover' || session.isAdapted) continue;
           session.connection.close(new KangarooError('DISCONNECTED', 'a sync failed'));
         }
       },
@@ -357,7 +385,7 @@ export class Server {
     const where = `${logName(entry.segment)} at ${entry.at}`;
     this.logger.error({ op: entry.seq, file: address, problem }, 'a spooled record is damaged');
     this.notices.end(entry, 'discarded');
-    this.notices.quarantined(address, problem, where, entry.bytes);
+    this.notices.damage.add(entry, problem, where, entry.bytes);
     this.spool.putAside(entry, problem);
     this.giveUp([entry]);
   }
@@ -379,10 +407,12 @@ export class Server {
   }
 
   #reportFindings(): void {
-    for (const finding of this.spool.findings.slice(0, limits.quarantineReportsMax)) {
-      const { head, problem, segment, offset, bytes } = finding;
-      const address = head === null ? '' : formatAddress(head.name, head.path);
-      this.notices.quarantined(address, problem, `${segment} at ${offset}`, bytes);
+    for (const [i, finding] of this.spool.findings.entries()) {
+      const { head, problem, segment, offset, bytes, losesNothing } = finding;
+      const place = `${segment} at ${offset}`;
+      if (losesNothing === true) this.notices.damage.tell(problem, place, bytes);
+      else this.notices.damage.add(head, problem, place, bytes);
+      if (i >= limits.quarantineReportsMax) continue;
       this.logger.error({ file: segment, offset, bytes, problem }, 'put aside at recovery');
     }
   }

@@ -8,7 +8,7 @@
  * time, and is answered by its callId. What a client may do depends on its role and on the door it
  * came through. Requests are in the verb-*.ts files.
  */
-import { type Deadline, fromWireMs } from '../base/deadline.ts';
+import { type Deadline, deadlineIn, fromWireMs, NEVER, within } from '../base/deadline.ts';
 import { asKangarooError, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { version } from '../base/version.ts';
@@ -16,14 +16,18 @@ import type { Connection } from '../protocol/connection.ts';
 import { PUTS_TYPE, type Frame } from '../protocol/frame.ts';
 import { checkHello, type Role } from '../protocol/hello.ts';
 import { decodeMessage, MESSAGES, messageName, PROTOCOL_VERSION } from '../protocol/messages.ts';
-import type { Extent } from '../spool/data.ts';
+import type { Board } from './board.ts';
+import type { Grant } from './open-grants.ts';
 import type { Server } from './server.ts';
 import { ask } from './verb-ask.ts';
+import { change } from './verb-change.ts';
 import { commit } from './verb-commit.ts';
 import { get } from './verb-get.ts';
-import { giveBackGrants, grant } from './verb-grant.ts';
+import { endGrants, grant } from './verb-grant.ts';
+import { locate } from './verb-locate.ts';
 import { list, stat } from './verb-names.ts';
 import { moverFrame, subscribe } from './verb-mover.ts';
+import { open } from './verb-open.ts';
 import { push } from './verb-push.ts';
 import { puts, putsInBulk } from './verb-put.ts';
 
@@ -37,13 +41,20 @@ const CALLS: Readonly<
   [MESSAGES.LIST.type]: list,
   [MESSAGES.ASK.type]: ask,
   [MESSAGES.GRANT.type]: grant,
+  [MESSAGES.OPEN.type]: open,
+  [MESSAGES.CHANGE.type]: change,
+  [MESSAGES.LOCATE.type]: locate,
 };
 
-/** An extent that a local client writes its payload into. */
-export interface Grant {
-  readonly extent: Extent;
-  usedBytes: number;
-}
+/** Those that are about what is in the spool; OPEN, CHANGE and GRANT see to it themselves. */
+const BEHIND_BOARD: ReadonlySet<number> = new Set([
+  MESSAGES.PUSH.type,
+  MESSAGES.GET.type,
+  MESSAGES.STAT.type,
+  MESSAGES.LIST.type,
+  MESSAGES.ASK.type,
+  MESSAGES.LOCATE.type,
+]);
 
 export class Session {
   readonly server: Server;
@@ -52,6 +63,8 @@ export class Session {
   readonly local: boolean;
   role: Role | null = null;
   senderId = '';
+  /** A program with the adapter: what it writes goes by the board. */
+  isAdapted = false;
   readonly grants: Grant[] = [];
   readonly #calls = new Map<number, AbortController>();
   readonly #end = new AbortController();
@@ -109,6 +122,11 @@ export class Session {
       return undefined;
     }
     if (this.role === 'mover') return moverFrame(this, frame);
+    if (frame.type === MESSAGES.NUDGE.type) {
+      this.isAdapted = true;
+      this.server.board?.nudge();
+      return undefined;
+    }
     this.#call(frame);
     return undefined;
   }
@@ -139,21 +157,25 @@ export class Session {
 
   #welcome(role: Role, senderId: string, callId: number): void {
     const { spool, name } = this.server;
+    const isOwnClient = this.local && role === 'client';
     this.role = role;
     if (role !== 'mover') {
       spool.taken.meet(senderId, role === 'client');
+      this.connection.sharePuts();
       this.connection.onBulk = (head, fd) => this.#put(putsInBulk(this, head, fd));
     }
     this.connection.welcome();
-    this.connection.startHeartbeat();
+    // The kernel tells when a program of this machine ends, and one that computes says nothing.
+    if (!isOwnClient) this.connection.startHeartbeat();
     const welcome = {
       version: PROTOCOL_VERSION,
       serverName: name,
       spoolId: spool.spoolId,
       incarnation: spool.incarnation,
       takenFloor: spool.taken.floor(senderId),
-      spoolDirectory: this.local && role === 'client' ? spool.directory : '',
+      spoolDirectory: isOwnClient ? spool.directory : '',
       software: `kangaroo ${version}`,
+      board: isOwnClient ? (this.server.needBoard()?.path ?? '') : '',
     };
     this.connection.send('WELCOME', welcome, callId);
     if (role === 'mover') subscribe(this);
@@ -174,9 +196,26 @@ export class Session {
     }
     const abort = new AbortController();
     this.#calls.set(frame.callId, abort);
-    void this.#answer(frame, work(this, frame, abort.signal)).finally(() => {
+    const { board } = this.server;
+    const done =
+      board?.isBehind === true && BEHIND_BOARD.has(frame.type)
+        ? this.#behindBoard(board, frame, abort.signal).then(() => work(this, frame, abort.signal))
+        : work(this, frame, abort.signal);
+    void this.#answer(frame, done).finally(() => {
       this.#calls.delete(frame.callId);
     });
+  }
+
+  /** What programs wrote before somebody asks about it is in the spool when that is answered. */
+  async #behindBoard(board: Board, frame: Frame, signal: AbortSignal): Promise<void> {
+    // A report must be had also while a full spool keeps things waiting: it says so.
+    const isReport = frame.type === MESSAGES.ASK.type;
+    const deadline = isReport ? deadlineIn(limits.awayLookupMs) : NEVER;
+    try {
+      await within(board.drained(), deadline, 'the board', signal);
+    } catch (error) {
+      if (!isReport) throw error;
+    }
   }
 
   async #answer(frame: Frame, work: Promise<void>): Promise<void> {
@@ -193,7 +232,9 @@ export class Session {
     clearTimeout(this.#greetingTimer);
     this.#end.abort();
     for (const abort of this.#calls.values()) abort.abort();
-    giveBackGrants(this);
+    // What its program wrote last may be there without anybody having been told.
+    if (this.local && this.role === 'client') this.server.board?.nudge();
+    void endGrants(this);
     this.server.ended(this);
     // Until then it is found by one of the same sender that comes after it.
     const idle = this.#putting?.catch(() => {}) ?? Promise.resolve();

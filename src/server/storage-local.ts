@@ -9,7 +9,7 @@
  * It asks for read permission on the directories it changes (to fsync them), and trusts the account
  * it runs as: whose operations they are was decided before they came here.
  */
-import { closeSync, constants, ftruncateSync, read, statfsSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, read, readlinkSync, statfsSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { native as addon, addonFlags, type NativeAddon } from '../base/addon.ts';
 import { errnoOf, KangarooError } from '../base/errors.ts';
@@ -21,7 +21,15 @@ import { Held } from './held.ts';
 import { OpenFiles, type OpenFile } from './open-files.ts';
 import { openJail, type Facts, type Jail } from './storage-jail.ts';
 import * as target from './storage-target.ts';
-import type { Found, FoundKind, Identity, Page, Storage, SyncFailure } from './storage.ts';
+import type {
+  Found,
+  FoundKind,
+  Identity,
+  Page,
+  Storage,
+  SyncFailure,
+  Where,
+} from './storage.ts';
 import { syncByCommand } from './sync-command.ts';
 import { SyncQueue } from './sync-queue.ts';
 import { directoryOf, nameOf, openHeld, TurnDirectories } from './turn-directories.ts';
@@ -30,6 +38,8 @@ import { writeFully } from './write-fully.ts';
 
 const readFd = promisify(read);
 const { O_DIRECTORY } = constants;
+/** Of an inode number, what a safe integer has room for. */
+const INODE_BITS = (1n << 52n) - 1n;
 
 /** Opens `directory` as a destination; `native` null does without the addon. */
 export function openLocalStorage(
@@ -117,6 +127,24 @@ export class LocalStorage implements Storage {
   stat(path: string): Found | null {
     const facts = this.#factsOf(path);
     return facts === null ? null : found(facts);
+  }
+
+  where(path: string): Where | null {
+    try {
+      const { held, facts } = target.openForAttributes(this.#jail, checkedPath(path));
+      try {
+        if (target.isDirectory(facts)) return null;
+        const bytes = readlinkSync(`/proc/self/fd/${held.fd}`, 'buffer');
+        const file = bytes.toString('utf8');
+        // A name that is no text cannot be told.
+        if (!Buffer.from(file).equals(bytes)) return null;
+        return { file, ino: Number(facts.ino & INODE_BITS), size: facts.size };
+      } finally {
+        held.release();
+      }
+    } catch {
+      return null;
+    }
   }
 
   async read(path: string, offset: number, length: number): Promise<Buffer> {

@@ -42,6 +42,15 @@ export interface Identity {
   readonly ino: bigint;
 }
 
+/** Where a program of this account finds the bytes of a file itself. */
+export interface Where {
+  /** Path of the file, text. */
+  readonly file: string;
+  /** Lower 52 bits of its inode number. */
+  readonly ino: number;
+  readonly size: number;
+}
+
 /** The rejection of `sync`: the errno error of the first sync that failed. */
 export interface SyncFailure extends NodeJS.ErrnoException {
   /**
@@ -95,6 +104,9 @@ export interface Storage {
 
   /** Bytes of a regular file; shorter at its end, empty beyond it. At most limits.getBytesMax. */
   read(path: string, offset: number, length: number): Promise<Buffer>;
+
+  /** Of a regular file; null when there is none, or it cannot be said. */
+  where(path: string): Where | null;
 
   /** What lies under the name, a symbolic link being one itself; null when it is absent. */
   stat(path: string): Found | null;

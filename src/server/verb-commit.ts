@@ -9,6 +9,7 @@ import type { Session } from './session.ts';
 export async function commit(session: Session, frame: Frame): Promise<void> {
   const { lowWater } = decodeMessage('COMMIT', frame);
   const { server, senderId, connection } = session;
+  if (server.board?.isBehind === true) await server.board.drained();
   // The two syncs are independent: what went one way did not go the other.
   await Promise.all([server.spool.sync(), server.destination?.sync()]);
   server.spool.taken.raiseFloor(senderId, lowWater);

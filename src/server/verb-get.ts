@@ -50,7 +50,7 @@ async function answer(session: Session, frame: Frame, wanted: number): Promise<v
   for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
     await connection.roomToSend();
     const piece = bytes.subarray(at, at + PIECE_BYTES);
-    connection.send('DATA', { offset: offset + at, bytes: piece }, frame.callId);
+    connection.sendData(offset + at, piece, frame.callId);
   }
   // The size is known for sure only where the range met the end; a reader goes on until then.
   const size = offset + bytes.length;

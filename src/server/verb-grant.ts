@@ -16,10 +16,15 @@ export async function grant(session: Session, frame: Frame, signal: AbortSignal)
   const wanted = Math.min(Math.max(bytes, limits.payloadBytesMax), limits.grantBytesMax);
   const granted = Math.min(wanted, Math.max(limits.payloadBytesMax, server.spool.limitBytes / 16));
   await server.spool.room(granted, NEVER, signal);
+  // What stands in the board may lie in the one that is given up for it.
+  if (server.board?.isBehind === true) await server.board.drained();
+  session.assertOpen();
   // The oldest is given up for the newest: its records came before this request on the connection.
   while (grants.length >= limits.grantsPerConnectionMax) giveBackOldest(session);
   const extent = server.spool.reserve(granted);
-  grants.push({ extent, usedBytes: 0 });
+  const added = { extent, usedBytes: 0 };
+  grants.push(added);
+  server.grants.add(added);
   connection.send(
     'GRANTED',
     {
@@ -32,11 +37,29 @@ export async function grant(session: Session, frame: Frame, signal: AbortSignal)
   );
 }
 
-export function giveBackGrants(session: Session): void {
+/** When its session is over: behind what its program wrote into the board before it ended. */
+export async function endGrants(session: Session): Promise<void> {
+  const { board, logger } = session.server;
+  if (session.grants.length === 0) return;
+  if (board?.isBehind === true) {
+    try {
+      await board.drained();
+    } catch (error) {
+      // The server ends: what is left in the board keeps its bytes for the next one.
+      logger.debug({ err: error }, 'grants stay');
+      return;
+    }
+  }
+  giveBackGrants(session);
+}
+
+function giveBackGrants(session: Session): void {
   while (session.grants.length > 0) giveBackOldest(session);
 }
 
 function giveBackOldest(session: Session): void {
   const oldest = session.grants.shift();
-  if (oldest !== undefined) session.server.spool.data.giveBack(oldest.extent, oldest.usedBytes);
+  if (oldest === undefined) return;
+  session.server.grants.remove(oldest);
+  session.server.spool.data.giveBack(oldest.extent, oldest.usedBytes);
 }

@@ -23,6 +23,8 @@ interface Load {
   readonly hurried: number[];
 }
 const loads = new WeakMap<Session, Load>();
+/** What came in this turn of the event loop, to be told at its end. */
+const gathered = new WeakMap<Session, Entry[]>();
 
 /** The mover has greeted: it gets everything that waits, then whatever comes. */
 export function subscribe(session: Session): void {
@@ -82,8 +84,24 @@ function changesNames({ kind }: Entry): boolean {
   return kind === KIND.rename || kind === KIND.remove;
 }
 
-/** New work for the mover. */
+/**
+ * New work for the mover: at the end of this turn, so that a commit that came with it is answered
+ * before the mover is woken and takes the processor and the disk.
+ */
 export function sendWork(session: Session, entries: readonly Entry[]): void {
+  const waiting = gathered.get(session);
+  if (waiting !== undefined) {
+    for (const entry of entries) waiting.push(entry);
+    return;
+  }
+  gathered.set(session, [...entries]);
+  setImmediate(() => sendGathered(session));
+}
+
+function sendGathered(session: Session): void {
+  const entries = gathered.get(session)?.filter(({ released }) => !released) ?? [];
+  gathered.delete(session);
+  if (entries.length === 0) return;
   const running = loads.get(session);
   if (running !== undefined) {
     for (const entry of entries) running.waiting.add(entry);
@@ -104,18 +122,21 @@ function sendBatch(session: Session, entries: readonly Entry[]): void {
 }
 
 function sendMoved(session: Session, entries: readonly Entry[]): void {
+  sendGathered(session);
   const operations = entries.map(({ seq, segment, at }) => ({ seq, segment, at }));
   session.connection.send('MOVED', { operations });
 }
 
 /** A push, or a reader, waits for these. */
 export function sendHurry(session: Session, seqs: readonly number[]): void {
+  sendGathered(session);
   loads.get(session)?.hurried.push(...seqs);
   session.connection.send('HURRY', { operations: rangesOf(seqs) });
 }
 
 /** These were given up. */
 export function sendDrop(session: Session, seqs: readonly number[]): void {
+  sendGathered(session);
   session.connection.send('DROP', { operations: rangesOf(seqs) });
 }
 

@@ -81,7 +81,8 @@ function assertNothingHeld(push: Push): void {
   if (first === null) return;
   const notice = server.notices.ofEntry(first);
   const what = notice?.address ?? formatTarget(first);
-  const reason = notice?.reason ?? 'held';
+  // An adapted program's fsync(2) fails with the errno that is named here.
+  const reason = notice === null ? 'held' : `${notice.reason} (${notice.errno})`;
   const others = count > 1 ? ` (${count} operations are held)` : '';
   throw new KangarooError('HELD', `${what}: ${reason} at server ${server.name}${others}`, {
     hint: notice?.todo,

@@ -8,21 +8,24 @@
 import { write } from 'node:fs';
 import { promisify } from 'node:util';
 import { crc32c } from '../base/crc32c.ts';
-import { deadlineIn, NEVER, sleep } from '../base/deadline.ts';
+import { NEVER, sleep } from '../base/deadline.ts';
 import { errnoOf, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { native } from '../base/addon.ts';
 import { type Frame, FRAME_FLAGS, PREFIX_BYTES, PUTS_TYPE } from '../protocol/frame.ts';
 import {
   decodeHead,
+  decodeSound,
   FLAGS,
   headBytes,
   KIND,
   measure,
+  recordBytes,
   type RecordHeader,
 } from '../protocol/operation.ts';
 import type { Extent } from '../spool/data.ts';
 import type { Incoming } from '../spool/spool.ts';
+import { appendWhenRoom, RETRY_MS } from './append.ts';
 import type { Reason } from './notices.ts';
 import type { Session } from './session.ts';
 
@@ -32,13 +35,18 @@ const writeFile = promisify(write);
 const BURST_BLOCKS_MAX = 32;
 /** As many as that into the spool, where room has to be reserved for them. */
 const SPOOLED_BLOCKS_MAX = 8;
-/** While a full disk is waited for without a sign of room. */
-const RETRY_MS = 200;
 
 /** Flags that the bulk path can do without looking at each record. */
 const BULK_FLAGS = FLAGS.CREATE | FLAGS.PARENTS;
 
+/** The board comes first: its writers had their answers before this client sent. */
 export function puts(session: Session, frame: Frame): void | Promise<void> {
+  const { board } = session.server;
+  if (board?.isBehind !== true) return putsNow(session, frame);
+  return board.drained().then(() => putsNow(session, frame));
+}
+
+function putsNow(session: Session, frame: Frame): void | Promise<void> {
   const records = readRecords(session, frame.body);
   const fresh = records.filter(({ head }) => !isRepeat(session, head));
   if (fresh.length === 0) return undefined;
@@ -47,30 +55,40 @@ export function puts(session: Session, frame: Frame): void | Promise<void> {
 
 /** The records of a PUTS body, each checked. @throws KangarooError PROTOCOL, CORRUPT */
 function readRecords(session: Session, body: Buffer): Incoming[] {
+  const { payloadBytesMax, pathBytesMax, extensionBytesMax } = limits;
+  const isSound = native?.checkRecords(body, payloadBytesMax, pathBytesMax, extensionBytesMax);
   const records: Incoming[] = [];
   let at = 0;
   while (at < body.length) {
-    const size = measure(body, at);
-    if (size === null || at + size.total > body.length) {
-      throw new KangarooError('PROTOCOL', 'PUTS: the frame does not hold whole records');
-    }
-    const head = decodeHead(body, at);
+    // Where something is wrong, the slower way finds the words for it.
+    if (isSound !== true) checkRecord(body, at);
+    const head = decodeSound(body, at);
     if (typeof head === 'string') throw new KangarooError('CORRUPT', `a record: ${head}`);
-    const payload = body.subarray(at + size.head, at + size.total);
-    if (payload.length > 0 && crc32c(payload) !== head.payloadCrc) {
-      throw new KangarooError('CORRUPT', `record ${head.seq}: payload checksum`);
-    }
     const external = (head.flags & FLAGS.EXTERNAL) !== 0;
     if (external) checkGranted(session, head);
+    const end = at + recordBytes(head);
     records.push({
-      bytes: body.subarray(at, at + size.total),
+      bytes: body.subarray(at, end),
       head,
       senderId: session.senderId,
       place: external ? [head.payloadSegment, head.payloadOffset] : null,
     });
-    at += size.total;
+    at = end;
   }
   return records;
+}
+
+function checkRecord(body: Buffer, at: number): void {
+  const size = measure(body, at);
+  if (size === null || at + size.total > body.length) {
+    throw new KangarooError('PROTOCOL', 'PUTS: the frame does not hold whole records');
+  }
+  const head = decodeHead(body, at);
+  if (typeof head === 'string') throw new KangarooError('CORRUPT', `a record: ${head}`);
+  const payload = body.subarray(at + size.head, at + size.total);
+  if (payload.length > 0 && crc32c(payload) !== head.payloadCrc) {
+    throw new KangarooError('CORRUPT', `record ${head.seq}: payload checksum`);
+  }
 }
 
 /** A payload in a data segment must lie where this client was granted room. */
@@ -104,6 +122,7 @@ async function take(session: Session, records: readonly Incoming[]): Promise<voi
     const first = records[from] as Incoming;
     if (server.isDestinationOf(first.head) && !server.stuck.inTheWay(first.head)) {
       await apply(session, first);
+      server.board?.noteOther(first.head);
       from += 1;
       continue;
     }
@@ -119,7 +138,9 @@ async function take(session: Session, records: readonly Incoming[]): Promise<voi
     ) {
       to += 1;
     }
-    await appendWhenRoom(session, records.slice(from, to));
+    const run = records.slice(from, to);
+    await placeAndAppend(session, run);
+    for (const { head } of run) server.board?.noteOther(head);
     from = to;
   }
 }
@@ -152,13 +173,13 @@ async function apply(session: Session, incoming: Incoming): Promise<void> {
     if (reason === null) return;
     // Refused: kept here until it can be applied, behind what was applied before it.
     await server.destination?.sync();
-    await appendWhenRoom(session, [incoming]);
+    await placeAndAppend(session, [incoming]);
     return;
   }
 }
 
 /** Appends to the spool, waiting for room as long as it takes, or until the session ends. */
-async function appendWhenRoom(session: Session, records: readonly Incoming[]): Promise<void> {
+async function placeAndAppend(session: Session, records: readonly Incoming[]): Promise<void> {
   const { spool } = session.server;
   const extents: Extent[] = [];
   let taken = false;
@@ -172,25 +193,9 @@ async function appendWhenRoom(session: Session, records: readonly Incoming[]): P
 }
 
 async function append(session: Session, records: readonly Incoming[]): Promise<void> {
-  const { server } = session;
-  const { spool: target } = server;
   let bytes = 0;
   for (const record of records) bytes += record.bytes.length;
-  for (;;) {
-    if (!target.hasRoom(bytes)) await target.room(bytes, NEVER, session.ended);
-    session.assertOpen();
-    try {
-      server.appended(target.append(records));
-      return;
-    } catch (error) {
-      const errno = errnoOf(error);
-      if (errno !== 'ENOSPC' && errno !== 'EDQUOT') {
-        throw errno === null ? error : target.fail(error);
-      }
-      target.noteDiskFull();
-      await target.room(bytes, deadlineIn(RETRY_MS), session.ended).catch(() => {});
-    }
-  }
+  await appendWhenRoom(session, bytes, () => records);
 }
 
 /**
@@ -264,6 +269,7 @@ export function putsInBulk(
   const head = decodeHead(bytes, PREFIX_BYTES);
   if (typeof head === 'string' || head.kind !== KIND.write) return null;
   if ((head.flags & ~BULK_FLAGS) !== 0 || isRepeat(session, head)) return null;
+  if (server.board?.isBehind === true) return null;
   if (!server.isDestinationOf(head)) return spoolInBulk(session, bytes, socket, head);
   if (server.stuck.inTheWay(head)) return null;
   return applyInBulk(session, bytes, socket, head);
@@ -312,6 +318,7 @@ async function applyInBulk(
     });
     const heads = burst.records.map((record) => decoded(record));
     destination.wroteBulk(heads, session.senderId);
+    for (const head of heads) session.server.board?.noteOther(head);
     return afterBurst(session, burst.leftover, burst.stop);
   } finally {
     destination.storage.release(first.path);
@@ -359,7 +366,8 @@ async function spoolInBulk(
         place: [extent.segment, place],
       };
     });
-    if (records.length > 0) await appendWhenRoom(session, records);
+    if (records.length > 0) await placeAndAppend(session, records);
+    for (const { head } of records) server.board?.noteOther(head);
     return afterBurst(session, burst.leftover, burst.stop);
   } finally {
     target.data.giveBack(extent, used);

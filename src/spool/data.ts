@@ -33,6 +33,8 @@ class DataSegment {
   dirty = false;
   /** A sync is at its descriptor. */
   syncing = 0;
+  /** Programs may be reading what lies here until then, by the clock of nowMs. */
+  readUntilMs = 0;
   /** Released ranges that still occupy the disk, each with the flush that makes it known. */
   dead: { start: number; end: number; readonly flush: number }[] = [];
 
@@ -57,9 +59,13 @@ export class DataSegments {
     this.#nextNumber = nextNumber;
   }
 
-  /** A segment that was there at start, of which `end` bytes exist. */
-  adopt(number: number, end: number): void {
+  /**
+   * A segment that was there at start, of which `end` bytes exist. `untilMs`: a server before this
+   * one may have lent it.
+   */
+  adopt(number: number, end: number, untilMs = 0): void {
     const segment = new DataSegment(number, this.#openFile(number, constants.O_RDWR));
+    segment.readUntilMs = untilMs;
     segment.end = end;
     segment.occupiedBytes = end;
     this.#segments.set(number, segment);
@@ -117,6 +123,15 @@ export class DataSegments {
   letGo(number: number): void {
     const segment = this.#segments.get(number);
     if (segment !== undefined) segment.heldExtents -= 1;
+  }
+
+  /**
+   * Somebody reads from its file what lies there now: until then nothing is punched out of it. A
+   * removal takes nothing away from a reader who has it open, and one who has not finds no file.
+   */
+  lend(number: number, untilMs: number): void {
+    const segment = this.#segments.get(number);
+    if (segment !== undefined) segment.readUntilMs = Math.max(segment.readUntilMs, untilMs);
   }
 
   /** An operation now has its payload there. */
@@ -194,13 +209,16 @@ export class DataSegments {
   }
 
   /** Gives the disk back what released operations occupied in segments that live on. */
-  punchDead(minBytes: number): void {
+  punchDead(minBytes: number, nowMs: number): void {
     if (native === null) return;
     for (const segment of this.#segments.values()) {
+      if (segment.readUntilMs > nowMs) continue;
       // What a kill would bring back must still have its bytes.
       const dead = segment.dead.filter(({ flush }) => flush <= this.#flushed);
       const deadBytes = dead.reduce((sum, { start, end }) => sum + end - start, 0);
-      if (deadBytes < minBytes || segment.liveBytes === 0) continue;
+      // What nobody needs goes as a whole.
+      const goes = segment.liveBytes === 0 && segment.heldExtents === 0;
+      if (deadBytes < minBytes || goes) continue;
       for (const { start, end } of dead) {
         try {
           native.fallocate(segment.fd, PUNCH_KEEPING_SIZE, start, end - start);

@@ -13,9 +13,13 @@ import { dataName, logName } from './segment.ts';
 
 const readFile = promisify(read);
 const OPEN_FILES_MAX = 128;
+/** Of an inode number, what a safe integer has room for. */
+const INODE_BITS = (1n << 52n) - 1n;
 
 interface OpenFile {
   readonly fd: number;
+  /** Its inode number; 0: not looked at. */
+  ino: number;
   users: number;
   dropped: boolean;
 }
@@ -60,6 +64,19 @@ export class SegmentFiles {
     return { fd: file.fd, release: () => this.#release(file) };
   }
 
+  /** Lower 52 bits of the file's inode number. @throws as `read` */
+  inode(number: number): number {
+    const file = this.#use(number);
+    try {
+      if (file.ino === 0) {
+        file.ino = Number(fstatSync(file.fd, { bigint: true }).ino & INODE_BITS);
+      }
+      return file.ino;
+    } finally {
+      this.#release(file);
+    }
+  }
+
   /** Forgets an open file, at its removal. */
   drop(number: number): void {
     const file = this.#open.get(number);
@@ -90,7 +107,7 @@ export class SegmentFiles {
       this.#open.set(number, known);
       return known;
     }
-    const file = { fd: this.#openFile(number), users: 1, dropped: false };
+    const file = { fd: this.#openFile(number), ino: 0, users: 1, dropped: false };
     this.#open.set(number, file);
     if (this.#open.size > OPEN_FILES_MAX) this.#closeOldestIdle();
     return file;

@@ -103,7 +103,7 @@ export class Housekeeping {
       this.#markIdle();
       this.#retireCurrent();
       await this.#compactOne();
-      spool.data.punchDead(PUNCH_BYTES_MIN);
+      spool.data.punchDead(PUNCH_BYTES_MIN, nowMs());
       this.#keepHeadroom();
     } catch (error) {
       logger.error({ err: error }, 'housekeeping of the spool');

@@ -140,7 +140,10 @@ export class Spool extends EventEmitter<SpoolEvents> {
     const segmentBytes = Math.min(limits.dataSegmentBytes, Math.ceil(options.limitBytes / 8));
     const segmentsDirectory = join(directory, 'segments');
     this.data = new DataSegments(segmentsDirectory, segmentBytes, () => this.#nextSegment++);
-    for (const { number, bytes } of recovered.dataSegments) this.data.adopt(number, bytes);
+    const lentUntilMs = nowMs() + limits.placesLeaseMs;
+    for (const { number, bytes } of recovered.dataSegments) {
+      this.data.adopt(number, bytes, lentUntilMs);
+    }
     this.files = new SegmentFiles(segmentsDirectory, (number) => this.data.has(number));
     const floor = this.#nextSeq - 1;
     this.#log = new Log(segmentsDirectory, this.spoolId, this.#nextSegment++, floor);

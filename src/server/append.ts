@@ -1,0 +1,55 @@
+/**
+ * Into the spool, waiting for room as long as it takes.
+ *
+ * What is appended is made at the last moment, when there is room: whoever decides by what lies in
+ * the spool (is the name free? what is the file called now?) decides in the same turn of the event
+ * loop in which its records go in, so that nothing comes between.
+ */
+import { deadlineIn, NEVER } from '../base/deadline.ts';
+import { errnoOf } from '../base/errors.ts';
+import type { Incoming } from '../spool/spool.ts';
+import type { Server } from './server.ts';
+
+/** While a full disk is waited for without a sign of room. */
+export const RETRY_MS = 200;
+
+/** On whose behalf: a session, or the board. */
+export interface Taker {
+  readonly server: Server;
+  /** Aborts when there is nobody to take for any more. */
+  readonly ended: AbortSignal;
+  /** @throws KangarooError DISCONNECTED then */
+  assertOpen(): void;
+}
+
+/**
+ * Appends what `make` gives when there is room for `bytes`; `after` is called in the same turn.
+ * `make` may be called again when the disk is full all the same; what it throws ends the call.
+ */
+export async function appendWhenRoom(
+  taker: Taker,
+  bytes: number,
+  make: () => readonly Incoming[],
+  after: (records: readonly Incoming[]) => void = () => {},
+): Promise<void> {
+  const { server, ended } = taker;
+  const { spool } = server;
+  for (;;) {
+    if (!spool.hasRoom(bytes)) await spool.room(bytes, NEVER, ended);
+    taker.assertOpen();
+    const records = make();
+    try {
+      if (records.length > 0) server.appended(spool.append(records));
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno !== 'ENOSPC' && errno !== 'EDQUOT') {
+        throw errno === null ? error : spool.fail(error);
+      }
+      spool.noteDiskFull();
+      await spool.room(bytes, deadlineIn(RETRY_MS), ended).catch(() => {});
+      continue;
+    }
+    after(records);
+    return;
+  }
+}

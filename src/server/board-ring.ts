@@ -1,0 +1,69 @@
+/**
+ * Walking the ring of the board from one position to another, entry by entry.
+ *
+ * Positions count bytes since the board was made. Writers are programs of this account, perhaps
+ * with a fault: what cannot be read ends the walk with a problem, because nothing tells where the
+ * next entry begins. Pure, but for `seal`, by which the caller stops the last entry from growing.
+ */
+import {
+  BOARD,
+  decodeEntry,
+  ENTRY,
+  ENTRY_KIND,
+  type RingEntry,
+  unreadable,
+} from './board-layout.ts';
+
+/** Something that stands in the ring: an entry, or why nothing behind it can be found. */
+export type Standing =
+  | { readonly entry: RingEntry; readonly next: number }
+  | { readonly entry: null; readonly problem: string };
+
+export function* walkRing(
+  ring: Buffer,
+  from: number,
+  to: number,
+  seal: (at: number) => void = () => {},
+): Generator<Standing> {
+  let position = from;
+  while (position < to) {
+    const at = position % BOARD.ringBytes;
+    const left = Math.min(BOARD.ringBytes - at, to - position);
+    // Room for no head at all is skipped without a word of it.
+    if (left < 8 || ring.readUInt16LE(at + ENTRY.kind) === ENTRY_KIND.skip || left < ENTRY.end) {
+      if (BOARD.ringBytes - at > left) {
+        yield { entry: null, problem: 'nothing where an entry must be' };
+        return;
+      }
+      position += left;
+      continue;
+    }
+    seal(at);
+    const entry = decodeEntry(ring, at);
+    const problem = unreadable(entry, left);
+    if (problem !== null) {
+      yield { entry: null, problem };
+      return;
+    }
+    position += entry.bytes;
+    yield { entry, next: position };
+  }
+}
+
+/** The size of a file after what stands in the ring for its slot has been done to it. */
+export function sizeAfter(
+  ring: Buffer,
+  from: number,
+  to: number,
+  slot: number,
+  generation: number,
+  sizeBefore: number,
+): number {
+  let size = sizeBefore;
+  for (const { entry } of walkRing(ring, from, to)) {
+    if (entry === null || entry.slot !== slot || entry.generation !== generation) continue;
+    if (entry.kind === ENTRY_KIND.truncate) size = entry.offset;
+    else if (entry.payloadBytes > 0) size = Math.max(size, entry.offset + entry.payloadBytes);
+  }
+  return size;
+}

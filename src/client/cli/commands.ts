@@ -17,6 +17,8 @@ export interface Context {
   readonly io: Io;
   /** Tells of a failure that does not end the command; its exit status will. */
   readonly fail: (error: unknown) => void;
+  /** Ends the command with a status that is not an error's: that of a program it started. */
+  readonly endWith: (status: number) => void;
 }
 
 interface CommandRow {
@@ -39,6 +41,11 @@ export const COMMANDS: readonly CommandRow[] = [
     name: 'get',
     summary: 'read a file or a tree back',
     load: () => import('./cmd-get.ts'),
+  },
+  {
+    name: 'run',
+    summary: 'start a program that sees /kangaroo as files',
+    load: () => import('./cmd-run.ts'),
   },
   { name: 'commit', summary: 'wait until all is safe at the first hop', load: barriers },
   { name: 'push', summary: 'wait until it has arrived', load: barriers },

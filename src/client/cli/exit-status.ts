@@ -12,11 +12,12 @@ export const EXIT_STATUSES: Readonly<Record<number, string>> = {
   73: 'held: the destination refuses some of it; see kangaroo messages',
   75: 'not yet: the time ran out or the outcome is unknown; safe to try again',
   77: 'not allowed: authentication or permission',
+  78: 'this will never work: no server of this account, no such route, no library',
   130: 'interrupted',
 };
 
 /** The later, the worse: what a repetition alone may mend comes before what needs a person. */
-const BY_GRAVITY = [0, 75, 69, 73, 1, 77, 2, 130];
+const BY_GRAVITY = [0, 75, 69, 73, 1, 77, 78, 2, 130];
 
 /** The status of a command of which some parts failed. */
 export function worstOf(statuses: readonly number[]): number {

@@ -20,6 +20,10 @@ export async function runCommand(argv: readonly string[], io: Io): Promise<numbe
   const row = COMMANDS.find(({ name }) => name === words[0]);
   const title = row === undefined ? 'kangaroo' : `kangaroo ${row.name}`;
   const statuses: number[] = [];
+  let own: number | null = null;
+  const endWith = (status: number): void => {
+    own = status;
+  };
   const fail = (error: unknown): void => {
     statuses.push(asKangarooError(error).exitStatus);
     if (io.isOutputLost?.() === true) return;
@@ -28,12 +32,12 @@ export async function runCommand(argv: readonly string[], io: Io): Promise<numbe
   try {
     const program = newProgram(io);
     if (row === undefined) defineAll(program);
-    else (await row.load()).define(program, { io, fail } satisfies Context);
+    else (await row.load()).define(program, { io, fail, endWith } satisfies Context);
     await parse(program, words, title);
   } catch (error) {
     fail(error);
   }
-  return worstOf(statuses);
+  return own ?? worstOf(statuses);
 }
 
 /** The library says 'stat kangaroo://a/b: absent'; behind 'kangaroo stat: ' once is enough. */

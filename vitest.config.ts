@@ -1,7 +1,7 @@
 /**
- * The three suites. unit: pure code and small I/O, in parallel on two workers. integration and
- * fault: real processes started from dist/, one file at a time, because they measure waiting times
- * and kill processes, and a busy machine would make them lie.
+ * The four suites. unit: pure code and small I/O, in parallel on two workers. integration, adapter
+ * and fault: real processes started from dist/, one file at a time, because they measure waiting
+ * times and kill processes, and a busy machine would make them lie.
  *
  * Every suite runs in forked processes: a native addon must not be loaded into several threads, and
  * a crash in one file then fails that file alone. KANGAROO_LONG=1 gives the fault suite more rounds
@@ -40,13 +40,24 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'adapter',
+          include: ['test/adapter/**/*.test.ts'],
+          pool: 'forks',
+          fileParallelism: false,
+          testTimeout: (long ? 20 : 2) * minuteMs,
+          hookTimeout: minuteMs,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
           name: 'fault',
           include: ['test/fault/**/*.test.ts'],
           pool: 'forks',
           fileParallelism: false,
           testTimeout: (long ? 60 : 5) * minuteMs,
           hookTimeout: minuteMs,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

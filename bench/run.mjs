@@ -23,8 +23,12 @@ const NAMES = [
   'push-behind-backlog',
   'link-utilisation',
   'start-million',
+  'adapter-calls',
+  'adapter-native',
+  'adapter-programs',
 ];
 const GiB = 2 ** 30;
+let isInterrupted = false;
 
 function readArguments() {
   const { values, positionals } = parseArgs({
@@ -46,6 +50,8 @@ async function runBench(name, context) {
     try {
       return { name, title, rows: await run(context) };
     } catch (error) {
+      // Ended by a signal, which closes what the bench still uses: its failure says nothing.
+      if (isInterrupted) return { name, title, rows: [skippedRow(title, 'interrupted')] };
       process.stderr.write(`bench ${name}: ${error.stack ?? error}\n`);
       process.exitCode = 1;
       return { name, title, rows: [skippedRow(title, `it failed: ${error.message}`)] };
@@ -80,6 +86,8 @@ async function main() {
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.once(signal, () => {
+    isInterrupted = true;
+    process.stderr.write(`bench: ended by ${signal}\n`);
     void endSince().finally(() => process.exit(130));
   });
 }

@@ -4,8 +4,8 @@
  *
  * The new dist/ is made beside the old one and takes its place when it is complete, so that a
  * failed build leaves the old one working and no file of a deleted source stays behind. `npm run
- * build` always compiles; prepare.mjs only when something changed. The native addon is built with
- * it.
+ * build` always compiles; prepare.mjs only when something changed. The native addon and the
+ * preload library are built with it.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -13,6 +13,7 @@ import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { buildNativeIfStale } from './build-native.mjs';
+import { buildPreloadIfStale } from './build-preload.mjs';
 import { filesBelow, hashOf, readStamp, root, say, writeStamp } from './stamp.mjs';
 
 const stampPath = 'dist/.stamp';
@@ -71,6 +72,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   try {
     await buildDist();
     buildNativeIfStale();
+    buildPreloadIfStale();
   } catch (error) {
     say(error.message);
     process.exitCode = 1;

@@ -4,11 +4,13 @@
  * fraction of a second when nothing changed.
  *
  * Node's own modules are all it uses. What the machine lacks is told in one line with the Debian
- * package that has it. The native addon is optional; everything else must succeed.
+ * package that has it. The native addon and the preload library are optional; everything else must
+ * succeed.
  */
 
 import { buildDistIfStale } from './build.mjs';
 import { buildNativeIfStale } from './build-native.mjs';
+import { buildPreloadIfStale } from './build-preload.mjs';
 import { installPackages } from './packages.mjs';
 import { say } from './stamp.mjs';
 import { nodeComplaint } from './toolchain.mjs';
@@ -18,6 +20,7 @@ try {
   if (complaint !== undefined) throw new Error(complaint);
   installPackages();
   buildNativeIfStale();
+  buildPreloadIfStale();
   await buildDistIfStale();
 } catch (error) {
   say(error.message);

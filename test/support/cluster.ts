@@ -10,10 +10,22 @@
  * routes of the others name it.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { StatusReport } from '../../src/index.ts';
+import { removeBoardFile } from '../../src/server/board-file.ts';
+import { HEADER } from '../../src/server/board-layout.ts';
 import {
   bareEnvironment,
   kangaroo,
@@ -257,7 +269,20 @@ export class Hop {
       allGroups.delete(group);
     }
     this.#groups.clear();
+    this.#removeBoard();
     return left;
+  }
+
+  /** What a killed server leaves in memory for the next one. */
+  #removeBoard(): void {
+    if (this.#ready === null) return;
+    const path = `/dev/shm/kangaroo-${process.getuid?.() ?? -1}-${this.#ready.spoolId}`;
+    if (!existsSync(path)) return;
+    const header = Buffer.alloc(32);
+    const fd = openSync(path, 'r');
+    readSync(fd, header, 0, header.length, 0);
+    closeSync(fd);
+    removeBoardFile(path, header.toString('hex', HEADER.boardId, HEADER.boardId + 16));
   }
 
   #readReady(): Ready | null {

@@ -222,11 +222,11 @@ describe('packages', () => {
     expect(readFileSync(join(root, 'package-lock.json'), 'utf8')).not.toContain('"resolved"');
   });
 
-  test('a test file is one of the three suites', () => {
+  test('a test file is one of the four suites', () => {
     const bad = files
       .map(({ path }) => path)
       .filter((path) => basename(path).endsWith('.test.ts'))
-      .filter((path) => !/^test\/(unit|integration|fault)\//.test(path));
+      .filter((path) => !/^test\/(unit|integration|adapter|fault)\//.test(path));
     expect(bad).toEqual([]);
   });
 });

@@ -175,6 +175,7 @@ export class FakeServer {
       takenFloor: this.taken.floor,
       spoolDirectory: this.spoolDirectory,
       software: 'fake 1',
+      board: '',
     };
     connection.send('WELCOME', welcome, frame.callId);
   }

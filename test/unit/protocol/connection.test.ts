@@ -404,6 +404,7 @@ describe('the handshake', () => {
         takenFloor: 7,
         spoolDirectory: '',
         software: 'a test',
+        board: '',
       };
       far.send('WELCOME', welcome, frame.callId);
     };

@@ -3,6 +3,7 @@
  * released, over a next hop in memory that delivers and releases more while it is being asked. What
  * a reader is told must be the file system with all operations applied, whatever happens meanwhile.
  */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { NEVER } from '../../../src/base/deadline.ts';
@@ -11,6 +12,7 @@ import { FOUND_KIND } from '../../../src/protocol/messages.ts';
 import { FLAGS, KIND } from '../../../src/protocol/operation.ts';
 import { joinPath } from '../../../src/route/address.ts';
 import { type Beneath, type Facts, type ListedEntry, Reader } from '../../../src/server/reader.ts';
+import { placesOf } from '../../../src/server/verb-locate.ts';
 import type { Entry } from '../../../src/spool/entry.ts';
 import type { Spool } from '../../../src/spool/spool.ts';
 import { incoming, SpoolCase } from '../../support/spool-case.ts';
@@ -28,6 +30,8 @@ const NAME = 'dest';
 const { CREATE, TRUNCATE, MODE, PARENTS } = FLAGS;
 const scene = new SpoolCase();
 let spools = 0;
+/** Bytes that were found in segments. */
+let placed = 0;
 afterAll(async () => {
   await scene.end();
 });
@@ -37,14 +41,14 @@ class Hop {
   readonly world: World;
   readonly reader: Reader;
   readonly beneath: Beneath;
-  readonly #spool: Spool;
+  readonly spool: Spool;
   readonly #entries: Entry[] = [];
   /** What happens while the next hop is being asked, before and after it looks, in turn. */
   #meanwhile: (readonly Command[])[] = [];
   settled = 0;
 
   constructor(spool: Spool, base: Model) {
-    this.#spool = spool;
+    this.spool = spool;
     this.world = new World(base);
     this.reader = new Reader(spool, async (seqs) => {
       this.settled += 1;
@@ -62,7 +66,7 @@ class Hop {
       for (let at = 0; at < payload.length; at++) payload[at] = payloadByte(op.seq, at);
       const { kind, flags, path2, offset, size, mode } = op;
       const parts = { kind, flags, path2, offset, size, mode };
-      const [entry] = this.#spool.append([incoming(op.seq, op.path, payload, parts)]) as [Entry];
+      const [entry] = this.spool.append([incoming(op.seq, op.path, payload, parts)]) as [Entry];
       expect(entry.seq).toBe(op.seq);
       this.#entries.push(entry);
     }
@@ -78,7 +82,7 @@ class Hop {
       const entry = this.#entries[op.seq - 1] as Entry;
       return released && !entry.released ? [entry] : [];
     });
-    if (gone.length > 0) this.#spool.release(gone);
+    if (gone.length > 0) this.spool.release(gone);
   }
 
   #disturb(): void {
@@ -148,6 +152,7 @@ async function orCode<T>(work: Promise<T>): Promise<T | string> {
 async function checkPath(hop: Hop, path: string, offset: number, length: number): Promise<void> {
   const { reader, beneath, world } = hop;
   const thing = world.all.things.get(path);
+  placed += checkPlaces(hop, path, offset, length) + checkPlaces(hop, path, 0, 100);
   // Before a stat, which may have to wait for what a read could do without.
   if (thing?.kind === 'file' && offset % 2 === 0) {
     const bytes = await reader.read(NAME, path, offset, length, beneath, NEVER);
@@ -177,6 +182,34 @@ async function checkPath(hop: Hop, path: string, offset: number, length: number)
     const what = `${path} ${from}+${count}`;
     expect([what, [...bytes]]).toEqual([what, thing.bytes.slice(from, from + count)]);
   }
+}
+
+/** What PLACES says is what the model has, up to where it ends. Returns how much that is. */
+function checkPlaces({ spool, world }: Hop, path: string, offset: number, length: number): number {
+  const thing = world.all.things.get(path);
+  const pieces = placesOf(spool, NAME, path, offset, length);
+  if (thing?.kind !== 'file') {
+    expect([path, pieces]).toEqual([path, []]);
+    return 0;
+  }
+  const bytes: number[] = [];
+  const files = new Map<number, string>();
+  for (const piece of pieces) {
+    expect(piece.offset).toBe(offset + bytes.length);
+    if (piece.file !== '') files.set(piece.segment, piece.file);
+    const there = Buffer.alloc(piece.bytes);
+    if (piece.segment !== 0) {
+      const fd = openSync(files.get(piece.segment) as string, 'r');
+      expect(readSync(fd, there, 0, piece.bytes, piece.at)).toBe(piece.bytes);
+      expect(fstatSync(fd).ino).toBe(piece.ino);
+      closeSync(fd);
+    }
+    bytes.push(...there);
+  }
+  const what = `places of ${path} ${offset}+${length}`;
+  const wanted = thing.bytes.slice(offset, offset + Math.min(length, bytes.length));
+  expect([what, bytes]).toEqual([what, wanted]);
+  return bytes.length;
 }
 
 async function checkList({ reader, beneath, world }: Hop, path: string): Promise<void> {
@@ -255,6 +288,7 @@ test('what is read is what the model has, whatever is on its way meanwhile', asy
     { numRuns: Number(process.env['KANGAROO_RUNS'] ?? 50) },
   );
   expect(settled).toBeGreaterThan(0);
+  expect(placed).toBeGreaterThan(0);
 }, 300_000);
 
 describe('while the next hop is asked', () => {

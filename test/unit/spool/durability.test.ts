@@ -76,7 +76,7 @@ describe('released operations stay released', () => {
     const entries = spool.append(all);
     spool.release(entries.slice(0, 5));
     // Between the flush and the punching nothing more may have become dead for good.
-    spool.data.punchDead(1);
+    spool.data.punchDead(1, 0);
     await spool.sync();
     const after = await scene.open(scene.killed());
     expect(after.findings).toEqual([]);

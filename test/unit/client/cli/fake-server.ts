@@ -204,4 +204,5 @@ const WELCOME = {
   takenFloor: 0,
   spoolDirectory: '',
   software: 'kangaroo test',
+  board: '',
 };

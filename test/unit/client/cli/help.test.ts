@@ -12,6 +12,7 @@ import { run } from './run-io.ts';
 const CONTRACT: Readonly<Record<string, readonly string[]>> = {
   put: ['--push', '-r', '--timeout', '--no-progress', '--server'],
   get: ['--offset', '--length', '-r', '--server'],
+  run: ['--server', '--timeout', '--mount', '--report', '--fsync', '--print-library'],
   commit: ['--server'],
   push: ['--timeout', '--server'],
   ls: ['--server'],
@@ -76,7 +77,7 @@ describe('help', () => {
 
 describe('exit statuses', () => {
   test('every status of an error is one of the contract', () => {
-    expect(Object.keys(EXIT_STATUSES).map(Number)).toEqual([0, 1, 2, 69, 73, 75, 77, 130]);
+    expect(Object.keys(EXIT_STATUSES).map(Number)).toEqual([0, 1, 2, 69, 73, 75, 77, 78, 130]);
     for (const { exitStatus } of Object.values(ERRORS))
       expect(EXIT_STATUSES).toHaveProperty([exitStatus]);
   });
@@ -122,6 +123,10 @@ describe('wrong usage is one line and status 2', () => {
     [['server', '--name', 'n', '--log-level', 'loud'], 'not one of'],
     [['mover'], 'the mover has no spool'],
     [['check'], 'no spool'],
+    [['run'], 'no program'],
+    [['run', '--timeout', '30', 'true'], "--timeout '30' is not a duration"],
+    [['run', '--mount', 'x'], "--mount 'x' is not a pair of paths"],
+    [['run', '--fsync', 'maybe'], "option '--fsync <what>' argument 'maybe' is invalid"],
   ])('%j', async (argv, text) => {
     const { status, stdout, stderr } = await run(argv);
     expect(stderr).toContain(text);

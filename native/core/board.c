@@ -187,6 +187,4 @@ int kg_board_lock(struct kg_board *board) {
   return 0;
 }
 
-void kg_board_unlock(struct kg_board *board) {
-  pthread_mutex_unlock(&board->header->lock);
-}
+void kg_board_unlock(struct kg_board *board) { pthread_mutex_unlock(&board->header->lock); }

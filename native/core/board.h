@@ -31,31 +31,31 @@
 #define KG_INLINE_ROOM_MAX (64u << 10)
 
 struct kg_board_header {
-  uint64_t magic;           /*   0 written last when a board is made */
-  uint32_t version;         /*   8 */
-  uint32_t header_bytes;    /*  12 */
-  uint8_t board_id[16];     /*  16 the sender id of its entries */
-  uint8_t spool_id[16];     /*  32 */
-  uint8_t boot_id[16];      /*  48 from /proc/sys/kernel/random: a board of another boot is void */
-  uint32_t slot_count;      /*  64 */
-  uint32_t slot_bytes;      /*  68 */
-  uint64_t slots_at;        /*  72 */
-  uint64_t ring_at;         /*  80 */
-  uint64_t ring_bytes;      /*  88 a power of two */
+  uint64_t magic;        /*   0 written last when a board is made */
+  uint32_t version;      /*   8 */
+  uint32_t header_bytes; /*  12 */
+  uint8_t board_id[16];  /*  16 the sender id of its entries */
+  uint8_t spool_id[16];  /*  32 */
+  uint8_t boot_id[16];   /*  48 from /proc/sys/kernel/random: a board of another boot is void */
+  uint32_t slot_count;   /*  64 */
+  uint32_t slot_bytes;   /*  68 */
+  uint64_t slots_at;     /*  72 */
+  uint64_t ring_at;      /*  80 */
+  uint64_t ring_bytes;   /*  88 a power of two */
   _Atomic uint64_t incarnation; /* 96 of who serves it; a grant of another one is void */
-  uint8_t zero_a[24];       /* 104 */
-  pthread_mutex_t lock;     /* 128 process-shared, robust, made by the addon */
+  uint8_t zero_a[24];           /* 104 */
+  pthread_mutex_t lock;         /* 128 process-shared, robust, made by the addon */
   uint8_t zero_b[128 - sizeof(pthread_mutex_t)];
-  _Atomic uint64_t tail;    /* 256 bytes published since the board was made (under the lock) */
-  uint64_t next_seq;        /* 264 number of the next entry, from 1 (under the lock) */
-  uint64_t last;            /* 272 where the last entry begins (under the lock; writers only) */
-  uint64_t unsettled;       /* 280 1 + where entries are that slots may not know (likewise) */
+  _Atomic uint64_t tail; /* 256 bytes published since the board was made (under the lock) */
+  uint64_t next_seq;     /* 264 number of the next entry, from 1 (under the lock) */
+  uint64_t last;         /* 272 where the last entry begins (under the lock; writers only) */
+  uint64_t unsettled;    /* 280 1 + where entries are that slots may not know (likewise) */
   uint8_t zero_c[32];
-  _Atomic uint64_t head;    /* 320 bytes taken; only the server writes it */
-  _Atomic uint32_t asleep;  /* 328 1: the server looks again only when it is told (NUDGE) */
-  _Atomic uint32_t room;    /* 332 futex: changes whenever head has moved */
+  _Atomic uint64_t head;   /* 320 bytes taken; only the server writes it */
+  _Atomic uint32_t asleep; /* 328 1: the server looks again only when it is told (NUDGE) */
+  _Atomic uint32_t room;   /* 332 futex: changes whenever head has moved */
   uint8_t zero_d[176];
-  char spool[3584];         /* 512 its path; who finds a board whose spool has gone removes it */
+  char spool[3584]; /* 512 its path; who finds a board whose spool has gone removes it */
 };
 
 enum { KG_SLOT_FREE = 0, KG_SLOT_FILE = 1, KG_SLOT_DIRECTORY = 2 };

@@ -42,15 +42,15 @@ struct kg_facts {
 
 /* settings.c: the environment, read once at the start (environ may be gone later). */
 struct kg_settings {
-  char server[4096];     /* KANGAROO_SERVER and its defaults: unix:/path or host:port */
-  int64_t timeout_ms;    /* KANGAROO_TIMEOUT, 300 s */
-  bool fsync_is_commit;  /* KANGAROO_FSYNC=commit */
-  char report[4096];     /* KANGAROO_REPORT, "" for none */
-  char mounts[16384];    /* KANGAROO_MOUNTS */
+  char server[4096];                 /* KANGAROO_SERVER and its defaults: unix:/path or host:port */
+  int64_t timeout_ms;                /* KANGAROO_TIMEOUT, 300 s */
+  bool fsync_is_commit;              /* KANGAROO_FSYNC=commit */
+  char report[4096];                 /* KANGAROO_REPORT, "" for none */
+  char mounts[16384];                /* KANGAROO_MOUNTS */
   char directory[KG_PATH_MAX + 512]; /* KANGAROO_CWD: a working directory below /kangaroo, or "" */
-  char verdict[4096];    /* KANGAROO_VERDICT: where `kangaroo run` looks for what killed it */
-  char otherwise[4096];  /* the second of the default servers, or "" */
-  int run_group;         /* KANGAROO_RUN_GROUP: the process group of the whole job, or 0 */
+  char verdict[4096];   /* KANGAROO_VERDICT: where `kangaroo run` looks for what killed it */
+  char otherwise[4096]; /* the second of the default servers, or "" */
+  int run_group;        /* KANGAROO_RUN_GROUP: the process group of the whole job, or 0 */
 };
 extern struct kg_settings kg_settings;
 void kg_settings_read(char *const *environment);

@@ -125,9 +125,9 @@ static inline uint32_t move(const uint32_t mover[4][256], uint32_t crc) {
 }
 
 /* Three lanes side by side; `one` and `two` move a checksum over one and over two of them. */
-HARDWARE static inline __attribute__((always_inline)) uint32_t three_lanes(
-    uint32_t crc, const uint8_t *at, size_t lane, const uint32_t one[4][256],
-    const uint32_t two[4][256]) {
+HARDWARE static inline __attribute__((always_inline)) uint32_t
+three_lanes(uint32_t crc, const uint8_t *at, size_t lane, const uint32_t one[4][256],
+            const uint32_t two[4][256]) {
   uint64_t first = crc, second = 0, third = 0;
 #pragma GCC unroll 8
   for (size_t i = 0; i < lane; i += 8) {

@@ -38,9 +38,7 @@ static const struct {
     {"ENXIO", ENXIO},   {"ENOTSUP", ENOTSUP},     {"EOPNOTSUPP", EOPNOTSUPP},
 };
 
-static bool is_word(char c) {
-  return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
+static bool is_word(char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
 /* The first word of the message that is the name of an errno. */
 static int refusal_in(const char *message, size_t bytes) {

@@ -41,18 +41,14 @@ void *kg_map(size_t bytes, int fd) {
   return at < 0 && at > -4096 ? NULL : (void *)at;
 }
 
-void kg_unmap(void *start, size_t bytes) {
-  KG_KERNEL2(SYS_munmap, start, bytes);
-}
+void kg_unmap(void *start, size_t bytes) { KG_KERNEL2(SYS_munmap, start, bytes); }
 
 void kg_futex_wait(_Atomic uint32_t *word, uint32_t value, int64_t ms) {
   struct timespec span = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
   KG_KERNEL4(SYS_futex, word, FUTEX_WAIT, value, &span);
 }
 
-void kg_futex_wake(_Atomic uint32_t *word) {
-  KG_KERNEL3(SYS_futex, word, FUTEX_WAKE, INT32_MAX);
-}
+void kg_futex_wake(_Atomic uint32_t *word) { KG_KERNEL3(SYS_futex, word, FUTEX_WAKE, INT32_MAX); }
 
 int64_t kg_now_ms(void) {
   struct timespec now;
@@ -71,9 +67,7 @@ void kg_sleep_ms(int64_t ms) {
   KG_KERNEL2(SYS_nanosleep, &span, 0);
 }
 
-bool kg_is_alive(int pid) {
-  return KG_KERNEL2(SYS_kill, pid, 0) != -ESRCH;
-}
+bool kg_is_alive(int pid) { return KG_KERNEL2(SYS_kill, pid, 0) != -ESRCH; }
 
 static const uint64_t of_faults = 1ull << (SIGSEGV - 1) | 1ull << (SIGBUS - 1) |
                                   1ull << (SIGFPE - 1) | 1ull << (SIGILL - 1) |

@@ -53,12 +53,8 @@ static inline long kg_kernel(long number, long a, long b, long c, long d, long e
 #define KG_KERNEL6(n, a, b, c, d, e, f) \
   kg_kernel(n, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-static inline int kg_pid(void) {
-  return (int)KG_KERNEL0(SYS_getpid);
-}
-static inline int kg_close(int fd) {
-  return (int)KG_KERNEL1(SYS_close, fd);
-}
+static inline int kg_pid(void) { return (int)KG_KERNEL0(SYS_getpid); }
+static inline int kg_close(int fd) { return (int)KG_KERNEL1(SYS_close, fd); }
 static inline long kg_file_write(int fd, const void *bytes, size_t count) {
   return KG_KERNEL3(SYS_write, fd, bytes, count);
 }

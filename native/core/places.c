@@ -1,9 +1,9 @@
 /*
  * Places in segments: see places.h.
  *
- * A segment is opened for each read of a piece: that costs little beside what is read at a time,
- * and a descriptor that was kept would keep the disk of a removed segment. What stands in the table
- * is copied out under the lock and used without it.
+ * A segment is opened for each read: that costs little beside what is read at a time, and a
+ * descriptor that was kept would keep the disk of a removed segment. Under the lock places are
+ * copied out of the table and the segment is opened; the reading is done without it.
  */
 #include "places.h"
 
@@ -26,16 +26,15 @@
 /* Pieces behind one another in one segment, or of zeros, copied out of the table. */
 #define RUN_PIECES 16
 struct run {
-  uint64_t ino;
   uint64_t incarnation;
   int64_t until_ms;
   uint32_t count;
+  int fd; /* of the segment; -1: there is none, or it cannot be opened */
   bool has_file;
   struct {
     uint64_t at, bytes;
     bool is_zeros;
   } pieces[RUN_PIECES];
-  char path[KG_PATH_MAX + 1];
 };
 
 /* False: somebody has it for too long; then it is done without. */
@@ -53,9 +52,7 @@ static bool lock(struct kg_process *process) {
   return true;
 }
 
-static void unlock(struct kg_process *process) {
-  atomic_store(&process->placing, 0);
-}
+static void unlock(struct kg_process *process) { atomic_store(&process->placing, 0); }
 
 static bool is_of(const struct kg_places *places, const struct kg_range *range) {
   return places->slot == range->ref.slot && places->generation == range->ref.generation &&
@@ -92,6 +89,19 @@ static const struct kg_segment_file *segment_of(const struct kg_process *process
   return NULL;
 }
 
+/* A descriptor of the file, if it is still that one; or the errno, negative. */
+static int open_segment(const struct kg_segment_file *file) {
+  struct stat facts;
+  int fd = kg_file_open(file->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0);
+  if (fd < 0) return fd;
+  bool is_it = KG_KERNEL2(SYS_fstat, fd, &facts) == 0 && S_ISREG(facts.st_mode) &&
+               facts.st_uid == (uid_t)KG_KERNEL0(SYS_geteuid) &&
+               ((uint64_t)facts.st_ino & INODE_BITS) == file->ino;
+  if (is_it) return fd;
+  kg_close(fd);
+  return -ENOENT;
+}
+
 /* Copies the pieces from `offset` on. False: the path of their segment was driven out. */
 static bool copy_run(const struct kg_process *process, const struct kg_places *places,
                      const struct kg_place_piece *piece, uint64_t offset, struct run *run) {
@@ -108,10 +118,7 @@ static bool copy_run(const struct kg_process *process, const struct kg_places *p
   run->has_file = segment != 0;
   const struct kg_segment_file *file = segment == 0 ? NULL : segment_of(process, segment);
   if (segment != 0 && file == NULL) return false;
-  if (file != NULL) {
-    run->ino = file->ino;
-    memcpy(run->path, file->path, strlen(file->path) + 1);
-  }
+  run->fd = file == NULL ? -1 : open_segment(file);
   run->incarnation = places->incarnation;
   run->until_ms = places->until_ms;
   return true;
@@ -258,19 +265,6 @@ static bool find(const struct kg_range *range, uint64_t signals, uint64_t offset
   return answer == KNOWN;
 }
 
-/* A descriptor of the file, if it is still that one; or the errno, negative. */
-static int open_run(const struct run *run) {
-  struct stat facts;
-  int fd = kg_file_open(run->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0);
-  if (fd < 0) return fd;
-  bool is_it = KG_KERNEL2(SYS_fstat, fd, &facts) == 0 && S_ISREG(facts.st_mode) &&
-               facts.st_uid == (uid_t)KG_KERNEL0(SYS_geteuid) &&
-               ((uint64_t)facts.st_ino & INODE_BITS) == run->ino;
-  if (is_it) return fd;
-  kg_close(fd);
-  return -ENOENT;
-}
-
 /* All of [at, at + count) or less. */
 static size_t read_piece(int fd, uint8_t *bytes, size_t count, uint64_t at) {
   size_t done = 0;
@@ -284,21 +278,20 @@ static size_t read_piece(int fd, uint8_t *bytes, size_t count, uint64_t at) {
 }
 
 static size_t read_run(const struct run *run, uint8_t *bytes, size_t count) {
-  int fd = run->has_file ? open_run(run) : -1;
   size_t done = 0;
-  if (run->has_file && fd < 0) return 0;
+  if (run->has_file && run->fd < 0) return 0;
   for (uint32_t i = 0; i < run->count && done < count; i++) {
     size_t part = count - done;
     if (part > run->pieces[i].bytes) part = run->pieces[i].bytes;
     size_t got = part;
     if (!run->pieces[i].is_zeros)
-      got = read_piece(fd, bytes + done, part, run->pieces[i].at);
+      got = read_piece(run->fd, bytes + done, part, run->pieces[i].at);
     else
       memset(bytes + done, 0, part);
     done += got;
     if (got < part) break;
   }
-  if (fd >= 0) kg_close(fd);
+  if (run->fd >= 0) kg_close(run->fd);
   return done;
 }
 

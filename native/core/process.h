@@ -80,11 +80,11 @@ struct kg_place_piece {
 struct kg_places {
   uint32_t slot, generation;
   uint64_t board, version;
-  uint64_t incarnation; /* of the server who said it */
-  int64_t until_ms;     /* not to be used any more */
+  uint64_t incarnation;     /* of the server who said it */
+  int64_t until_ms;         /* not to be used any more */
   _Atomic int64_t quiet_ms; /* nothing could be said: not to be asked again before */
-  uint64_t end;         /* behind the last piece */
-  uint64_t ask_bytes;   /* how far the last question went */
+  uint64_t end;             /* behind the last piece */
+  uint64_t ask_bytes;       /* how far the last question went */
   uint32_t quiet_for_ms, count;
   struct kg_place_piece pieces[KG_PLACES_PIECES];
 };

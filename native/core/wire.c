@@ -26,27 +26,25 @@ static const char *const rows[KG_MESSAGES] = {
 
 #define SAFE_MAX ((1ull << 53) - 1)
 
-const char *kg_fields(uint8_t type) {
-  return type < KG_MESSAGES ? rows[type] : NULL;
-}
+const char *kg_fields(uint8_t type) { return type < KG_MESSAGES ? rows[type] : NULL; }
 
 /* Bytes of a number, or of the length in front of bytes. */
 static unsigned width_of(char field) {
   switch (field) {
-    case 'b':
-    case 'o':
-      return 1;
-    case 'h':
-    case 'p':
-      return 2;
-    case 'w':
-    case 't':
-    case 'y':
-      return 4;
-    case 'i':
-      return 0;
-    default:
-      return 8;
+  case 'b':
+  case 'o':
+    return 1;
+  case 'h':
+  case 'p':
+    return 2;
+  case 'w':
+  case 't':
+  case 'y':
+    return 4;
+  case 'i':
+    return 0;
+  default:
+    return 8;
   }
 }
 

@@ -7,7 +7,7 @@
  * a line's end read N OFFSET COUNT         ok GOT CRC check N OFFSET COUNT SEED   ok GOT, or bad
  * OFFSET    is it the pattern? cut N SIZE | set N FLAGS MODE MTIME | facts N | place N stat PATH |
  * list PATH | mkdir PATH | rmdir PATH | unlink PATH | rename PATH PATH | push PATH commit | dirty |
- * pid | fork | quit | privates
+ * pid | fork | quit | privates | farewell
  *
  * "fork" goes on in the child; the parent waits for it and ends. What fails answers with the errno.
  */
@@ -213,7 +213,10 @@ static void do_one(char **words) {
     say_number(0, (uint64_t)getpid());
   else if (strcmp(verb, "fork") == 0)
     do_fork();
-  else if (strcmp(verb, "privates") == 0)
+  else if (strcmp(verb, "farewell") == 0) {
+    kg_farewell();
+    say(0, "");
+  } else if (strcmp(verb, "privates") == 0)
     do_privates();
   else if (strcmp(verb, "quit") == 0)
     exit(0);

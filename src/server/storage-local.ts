@@ -21,15 +21,7 @@ import { Held } from './held.ts';
 import { OpenFiles, type OpenFile } from './open-files.ts';
 import { openJail, type Facts, type Jail } from './storage-jail.ts';
 import * as target from './storage-target.ts';
-import type {
-  Found,
-  FoundKind,
-  Identity,
-  Page,
-  Storage,
-  SyncFailure,
-  Where,
-} from './storage.ts';
+import type { Found, FoundKind, Identity, Page, Storage, SyncFailure, Where } from './storage.ts';
 import { syncByCommand } from './sync-command.ts';
 import { SyncQueue } from './sync-queue.ts';
 import { directoryOf, nameOf, openHeld, TurnDirectories } from './turn-directories.ts';

@@ -3,19 +3,10 @@
  * a real server, written and read by several processes, with programs and servers killed meanwhile.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { crc32c } from '../../src/base/crc32c.ts';
 import { MESSAGES, type MessageName } from '../../src/protocol/messages.ts';
 import { inodeNumber } from '../../src/server/board-layout.ts';
 import { whyNoCompiler } from '../support/c-program.ts';
@@ -164,7 +155,6 @@ describe.skipIf(why !== null)('files of a server', () => {
   let job: Hop;
   let archive: Hop;
   const drivers: CoreDriver[] = [];
-  let alones = 0;
 
   beforeAll(async () => {
     [job, archive] = (await cluster.chain(['job', 'archive'])) as [Hop, Hop];
@@ -370,88 +360,21 @@ describe.skipIf(why !== null)('files of a server', () => {
     120_000,
   );
 
-  it('are read in place, and never as zeros while they are delivered and punched out', async () => {
-    const bytes = 20 << 20;
-    const path = '/kangaroo/archive/in-place';
-    const [writer, reader] = [drive({}, plain), drive({}, plain)];
-    expect(await writer.ask(`open 0 ${path} ${CREATE_WRITE} 644`)).toMatch(/^ok/);
-    expect(await writer.ask('write 0 0 10 3')).toBe('ok 10');
-    // The link is there from now on, and goes on when the next hop does.
-    expect(await writer.ask(`push ${path}`)).toBe('ok');
-    expect(await reader.ask(`open 0 ${path} 0 0`)).toMatch(/^ok/);
-    signal(archive.pid, 'SIGSTOP');
-    // Its writer has room in the segments for as long as it runs, so that they stay.
-    const before = segmentBlocks();
-    expect(await writer.ask(`write 0 0 ${bytes} 3`)).toBe(`ok ${bytes}`);
-    expect(await writer.ask(`write 0 100 10 3`)).toBe('ok 110');
-    expect(await writer.ask(`commit`)).toBe('ok');
-    expect(await reader.ask(`check 0 0 ${bytes} 3`)).toBe(`ok ${bytes}`);
-    signal(job.pid, 'SIGSTOP');
-    try {
-      // Nobody is asked about what was found before.
-      expect(await reader.ask(`check 0 0 ${bytes} 3`, 3_000)).toBe(`ok ${bytes}`);
-    } finally {
-      signal(job.pid, 'SIGCONT');
+  it('can be written on after the process said that it ends', async () => {
+    const driver = drive();
+    const path = '/kangaroo/archive/farewell';
+    expect(await driver.ask(`open 0 ${path} ${CREATE_WRITE} 644`)).toMatch(/^ok/);
+    expect(await driver.ask('write 0 0 100000 1')).toBe('ok 100000');
+    expect(await driver.ask('farewell')).toBe('ok');
+    expect(await driver.ask('commit')).toBe('ok');
+    for (let end = 200_000; end < 500_000; end += 100_000) {
+      expect(await driver.ask('farewell')).toBe('ok');
+      expect(await driver.ask('privates')).toMatch(/^ok 2 2$/);
+      expect(await driver.ask(`write 0 ${end - 100_000} 100000 1`)).toBe(`ok ${end}`);
+      expect(await driver.ask(`mkdir /kangaroo/archive/farewell-${end}`)).toBe('ok');
+      expect(await driver.ask('commit')).toBe('ok');
     }
-    signal(archive.pid, 'SIGCONT');
-    let rounds = 0;
-    let isPunched = false;
-    for (const end = performance.now() + 30_000; performance.now() < end && !isPunched;) {
-      // Keeps the places good for as long as they are told.
-      expect(await reader.ask(`check 0 0 ${bytes} 3`)).toBe(`ok ${bytes}`);
-      for (let at = 0; at < bytes; at += 3 << 20) {
-        expect(await reader.ask(`check 0 ${at} 8192 3`)).toBe('ok 8192');
-      }
-      rounds += 1;
-      isPunched = segmentBlocks() < before + (bytes / 512) * 0.5;
-    }
-    expect(isPunched).toBe(true);
-    expect(rounds).toBeGreaterThan(20);
-    expect(await reader.ask(`check 0 0 ${bytes} 3`)).toBe(`ok ${bytes}`);
-  }, 90_000);
-
-  it('are found again in place after the server was killed', async () => {
-    const path = '/kangaroo/archive/in-place-killed';
-    const alone = await startAlone();
-    const [writer, reader] = [drive(alone.clientEnv), drive(alone.clientEnv)];
-    expect(await writer.ask(`open 0 ${path} ${CREATE_WRITE} 644`)).toMatch(/^ok/);
-    expect(await writer.ask('write 0 0 3000000 7')).toBe('ok 3000000');
-    expect(await reader.ask(`open 0 ${path} 0 0`)).toMatch(/^ok/);
-    for (let i = 0; i < 3; i++) {
-      expect(await reader.ask('check 0 0 4000000 7')).toBe('ok 3000000');
-      await alone.kill();
-      expect(await reader.ask('check 0 0 2500000 7')).toBe('ok 2500000');
-      await alone.start();
-    }
-    expect(await reader.ask('check 0 0 4000000 7')).toBe('ok 3000000');
-    await alone.destroy();
-  });
-
-  it('are read with holes, cuts and small writes over large ones', async () => {
-    const path = '/kangaroo/archive/in-place-mixed';
-    const alone = await startAlone();
-    const [writer, reader] = [drive(alone.clientEnv), drive(alone.clientEnv)];
-    expect(await writer.ask(`open 0 ${path} ${CREATE_TRUNCATE_WRITE} 644`)).toMatch(/^ok/);
-    expect(await reader.ask(`open 0 ${path} 0 0`)).toMatch(/^ok/);
-    expect(await writer.ask('write 0 300000 700000 1')).toBe('ok 1000000');
-    const wanted = Buffer.concat([Buffer.alloc(300_000), pattern(1, 300_000, 700_000)]);
-    for (let at = 310_000; at < 900_000; at += 3_001) {
-      const size = at % 4 === 0 ? 5_000 : 50;
-      pattern(2, at, size).copy(wanted, at);
-      expect(await writer.ask(`write 0 ${at} ${size} 2`)).toBe(`ok ${at + size}`);
-      const from = at - (at % 50_000) - 40_000;
-      const read = await reader.ask(`read 0 ${from} 100000`);
-      const sum = crc32c(wanted.subarray(from, from + 100_000))
-        .toString(16)
-        .padStart(8, '0');
-      expect(read).toBe(`ok 100000 ${sum}`);
-    }
-    expect(await writer.ask('cut 0 500000')).toBe('ok');
-    expect(await writer.ask('cut 0 600000')).toBe('ok');
-    wanted.fill(0, 500_000);
-    const sum = crc32c(wanted.subarray(0, 600_000)).toString(16).padStart(8, '0');
-    expect(await reader.ask('read 0 0 999999')).toBe(`ok 600000 ${sum}`);
-    await alone.destroy();
+    expect(await arrived('farewell')).toEqual(pattern(1, 0, 400_000));
   });
 
   it('make a call wait for a server that is gone, and no longer than told', async () => {
@@ -501,7 +424,8 @@ describe.skipIf(why !== null)('files of a server', () => {
 
   it('make their writer wait while the spool is full, until a signal ends it', async () => {
     const args = ['--spool-limit', '64M'];
-    const full = await startAlone(args);
+    const full = cluster.add({ name: 'full', routes: ['archive=127.0.0.1:1'], args });
+    await full.start();
     const env = { ...full.clientEnv, KANGAROO_TIMEOUT: '1s' };
     const argv = ['append', '/kangaroo/archive/full', '100000000', '100000'];
     const child = spawn(plain['load'] ?? '', argv, { env, stdio: 'ignore' });
@@ -547,22 +471,6 @@ describe.skipIf(why !== null)('files of a server', () => {
     expect(driver.stderr.split('\n').length).toBe(2);
     expect(readFileSync(verdict, 'utf8')).toMatch(/^78 /);
   });
-
-  /** A first hop whose next one is nowhere. */
-  async function startAlone(args: readonly string[] = []): Promise<Hop> {
-    const alone = cluster.add({ name: `alone-${++alones}`, routes: ['archive=127.0.0.1:1'], args });
-    await alone.start();
-    return alone;
-  }
-
-  /** What the data segments of the first hop take of its disk, in blocks of 512 bytes. */
-  function segmentBlocks(): number {
-    const segments = join(job.spool, 'segments');
-    const names = readdirSync(segments).filter((name) => name.endsWith('.data'));
-    return names.reduce((sum, name) => {
-      return sum + (statSync(join(segments, name), { throwIfNoEntry: false })?.blocks ?? 0);
-    }, 0);
-  }
 
   /** As after a reboot: the server is killed, and its board and spool are gone. */
   async function loseBoard(): Promise<void> {

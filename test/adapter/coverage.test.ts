@@ -3,7 +3,7 @@
  * descriptor is overlooked, what the table claims to catch is caught, and CALLS.md says the same.
  */
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -85,4 +85,12 @@ describe('the library', () => {
     const names = exportsOf(library).map(([name]) => name);
     expect([...names].sort()).toEqual([...caught].sort());
   });
+});
+
+test('ADAPTER.md has the programs that it is tried with', () => {
+  const { stdout } = spawnSync(process.execPath, [join(root, 'scripts/matrix.mjs')], {
+    encoding: 'utf8',
+  });
+  expect(stdout).toContain('| cp |');
+  expect(readFileSync(join(root, 'src/adapter/ADAPTER.md'), 'utf8')).toContain(stdout.trim());
 });

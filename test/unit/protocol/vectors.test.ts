@@ -16,6 +16,7 @@ import {
 } from '../../../src/protocol/frame.ts';
 import {
   decodeMessage,
+  encodeDataHead,
   encodeMessage,
   type Message,
   messageName,
@@ -150,6 +151,15 @@ describe('frames', () => {
       { numRuns: 2_000 },
     );
   });
+});
+
+test('a DATA frame in two parts is that in one', () => {
+  for (const length of [0, 1, 5_000, 70_000]) {
+    const bytes = Buffer.alloc(length, 'some');
+    const whole = encodeMessage('DATA', { offset: 2 ** 40 + 3, bytes }, 77);
+    const head = encodeDataHead(2 ** 40 + 3, bytes, 77);
+    expect(Buffer.concat([head, bytes])).toEqual(whole);
+  }
 });
 
 describe('records', () => {

@@ -84,13 +84,13 @@ function prefix(): string {
   return `kangaroo-${process.getuid?.() ?? -1}-`;
 }
 
-/** Files that programs make for the locks they hold on files of a board, see native/preload. */
-const LOCK_FILES = ['locks', 'flocks'] as const;
+/** Files that programs make for locks and maps of what they have open, see native/preload. */
+const SIDE_FILES = ['locks', 'flocks', 'maps'] as const;
 
 /** Nobody is to find it again. */
 export function removeBoardFile(path: string, boardId: string): void {
   rmSync(path, { force: true });
-  for (const kind of LOCK_FILES) {
+  for (const kind of SIDE_FILES) {
     rmSync(join(MEMORY_DIRECTORY, `kangaroo-${boardId}-${kind}`), { force: true });
   }
 }

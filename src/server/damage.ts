@@ -22,6 +22,7 @@ interface Row extends Omit<Notice, 'id'> {
   /** Where it lay. */
   readonly place?: string;
   readonly record?: DamagedRecord | null;
+  readonly isUncertain?: true;
 }
 
 interface Damaged {
@@ -45,7 +46,7 @@ export class Damage {
     this.#server = server;
     for (const { id, json } of index.messagesAfter(0, -1)) {
       const row = JSON.parse(json) as Row;
-      if (row.state === 'quarantined') this.#adopt(id, row);
+      if (row.state === 'quarantined' && row.isUncertain !== true) this.#adopt(id, row);
       else if (row.place !== undefined) this.#told.add(row.place);
     }
   }
@@ -76,6 +77,18 @@ export class Damage {
     this.#told.add(place);
     const body = this.#body(`${problem} in ${place}; nothing is lost by it`, bytes);
     this.#index.addMessage({ ...body, state: 'mended', place } satisfies Row);
+  }
+
+  /**
+   * What a power cut left of the last writes, most likely before anybody was promised anything: it
+   * is told, and no push waits for somebody to give it up.
+   */
+  suspect(record: DamagedRecord | null, problem: string, place: string, bytes: number): void {
+    if (this.#told.has(place)) return;
+    this.#told.add(place);
+    const body = this.#body(`${problem} in ${place}`, bytes, record);
+    const todo = 'if its put had ended with 0, put it again; quarantine/ has its bytes';
+    this.#index.addMessage({ ...body, todo, place, isUncertain: true } satisfies Row);
   }
 
   /** Those that nobody has given up. */

@@ -408,9 +408,10 @@ export class Server {
 
   #reportFindings(): void {
     for (const [i, finding] of this.spool.findings.entries()) {
-      const { head, problem, segment, offset, bytes, losesNothing } = finding;
+      const { head, problem, segment, offset, bytes, losesNothing, isUncertain } = finding;
       const place = `${segment} at ${offset}`;
       if (losesNothing === true) this.notices.damage.tell(problem, place, bytes);
+      else if (isUncertain === true) this.notices.damage.suspect(head, problem, place, bytes);
       else this.notices.damage.add(head, problem, place, bytes);
       if (i >= limits.quarantineReportsMax) continue;
       this.logger.error({ file: segment, offset, bytes, problem }, 'put aside at recovery');

@@ -66,6 +66,8 @@ export interface Finding {
   readonly head: RecordHeader | null;
   /** No record is missing for it. */
   readonly losesNothing?: true;
+  /** Behind all that is known to have been promised: most likely it never was. */
+  readonly isUncertain?: true;
 }
 
 export interface Recovered {
@@ -410,6 +412,7 @@ class Recovery {
       bytes: one.bytes.length - at,
       problem: `${problem}; it is not known whether it was committed`,
       head: isAlone ? record.head : null,
+      isUncertain: true as const,
     };
     this.#keep(finding, one.bytes.subarray(at), payloadSegments([record, ...others]));
     this.#findings.push(finding);

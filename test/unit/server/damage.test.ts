@@ -111,3 +111,13 @@ test('what an earlier release has noted counts as well', () => {
   ]);
   expect(addresses(damage, isAt('other'))).toEqual([]);
 });
+
+test('what may never have been promised is told once and holds up nobody', async () => {
+  let damage = new Damage(spool.index, 'node');
+  for (let i = 0; i < 2; i++) {
+    damage.suspect(record('a'), 'payload checksum', '00000001.log at 64', 10);
+    expect(addresses(damage, () => true)).toEqual([]);
+    expect(spool.index.messagesAfter(0, 10)).toHaveLength(1);
+    damage = await restarted();
+  }
+});

@@ -120,6 +120,21 @@ export function operation(
   };
 }
 
+/** The head of an operation that begins here, with the number its sender gave it, and no other. */
+export function headOf(op: Operation, seq: number): RecordHeader {
+  return {
+    ...op,
+    hops: 0,
+    seq,
+    originId: NO_ID,
+    originSeq: 0,
+    senderId: NO_ID,
+    senderSeq: 0,
+    payloadSegment: 0,
+    payloadOffset: 0,
+  };
+}
+
 /** Bytes of the header with its names and extension: where an inline payload starts. */
 export function headBytes(head: {
   readonly name: string;

@@ -5,6 +5,7 @@
 import { KangarooError } from '../base/errors.ts';
 import {
   encodeHead,
+  headOf,
   invalid,
   invalidName,
   invalidPath,
@@ -12,7 +13,6 @@ import {
 } from '../protocol/operation.ts';
 import { appendWhenRoom } from './append.ts';
 import type { Board } from './board.ts';
-import { headOf } from './board-batch.ts';
 import type { Session } from './session.ts';
 
 /** The longest record of an operation without payload: two paths of any length. */

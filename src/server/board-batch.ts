@@ -11,12 +11,11 @@ import { limits } from '../base/limits.ts';
 import {
   encodeHead,
   FLAGS,
+  headOf,
   invalid,
   KIND,
-  NO_ID,
   operation,
   type Operation,
-  type RecordHeader,
 } from '../protocol/operation.ts';
 import type { Incoming } from '../spool/spool.ts';
 import { ENTRY, ENTRY_KIND, type RingEntry } from './board-layout.ts';
@@ -176,19 +175,4 @@ export class BoardBatch {
     const bytes = payload === null ? encoded : Buffer.concat([encoded, payload]);
     this.#records.push({ bytes, head, senderId: this.#sources.senderId, place });
   }
-}
-
-/** The head of an operation that begins here, with the number its sender gave it. */
-export function headOf(op: Operation, seq: number): RecordHeader {
-  return {
-    ...op,
-    hops: 0,
-    seq,
-    originId: NO_ID,
-    originSeq: 0,
-    senderId: NO_ID,
-    senderSeq: 0,
-    payloadSegment: 0,
-    payloadOffset: 0,
-  };
 }

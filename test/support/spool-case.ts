@@ -13,8 +13,8 @@ import { createLogger } from '../../src/base/log.ts';
 import {
   encodeHead,
   FLAGS,
+  headOf,
   KIND,
-  NO_ID,
   operation,
   type RecordHeader,
 } from '../../src/protocol/operation.ts';
@@ -32,17 +32,9 @@ export function incoming(
 ): Incoming {
   const { senderId = SENDER, ...rest } = parts;
   const head: RecordHeader = {
-    ...operation({ kind: KIND.write, name: 'dest', path, flags: FLAGS.CREATE }),
+    ...headOf(operation({ kind: KIND.write, name: 'dest', path, flags: FLAGS.CREATE }), seq),
     payloadBytes: payload.length,
     payloadCrc: crc32c(payload),
-    hops: 0,
-    seq,
-    originId: NO_ID,
-    originSeq: 0,
-    senderId: NO_ID,
-    senderSeq: 0,
-    payloadSegment: 0,
-    payloadOffset: 0,
     ...rest,
   };
   const bytes = Buffer.concat([encodeHead(head), payload]);

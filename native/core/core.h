@@ -50,7 +50,6 @@ struct kg_settings {
   char directory[KG_PATH_MAX + 512]; /* KANGAROO_CWD: a working directory below /kangaroo, or "" */
   char verdict[4096];   /* KANGAROO_VERDICT: where `kangaroo run` looks for what killed it */
   char otherwise[4096]; /* the second of the default servers, or "" */
-  int run_group;        /* KANGAROO_RUN_GROUP: the process group of the whole job, or 0 */
 };
 extern struct kg_settings kg_settings;
 void kg_settings_read(char *const *environment);

@@ -71,9 +71,6 @@ void kg_fate_again(const char *reason) {
   if (!kg_is_dirty()) return;
   give_verdict("75 ", reason);
   kg_fate_tell(reason);
-  int group = (int)KG_KERNEL1(SYS_getpgid, 0);
-  if (kg_settings.run_group > 1 && group == kg_settings.run_group)
-    KG_KERNEL2(SYS_kill, -group, SIGKILL);
   for (;;) {
     KG_KERNEL2(SYS_kill, kg_pid(), SIGKILL);
     kg_sleep_ms(10);

@@ -9,7 +9,6 @@
 #include "names.h"
 #include "process.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 struct kg_settings kg_settings = {.timeout_ms = 300000};
@@ -88,8 +87,6 @@ void kg_settings_read(char *const *environment) {
   settings->timeout_ms = timeout_ms < 0 ? 300000 : timeout_ms;
   const char *fsync = value_of(environment, "KANGAROO_FSYNC");
   settings->fsync_is_commit = fsync != NULL && strcmp(fsync, "commit") == 0;
-  const char *group = value_of(environment, "KANGAROO_RUN_GROUP");
-  settings->run_group = group == NULL ? 0 : (int)strtol(group, NULL, 10);
   copy(settings->report, sizeof settings->report, value_of(environment, "KANGAROO_REPORT"));
   copy(settings->mounts, sizeof settings->mounts, value_of(environment, "KANGAROO_MOUNTS"));
   copy(settings->directory, sizeof settings->directory, value_of(environment, "KANGAROO_CWD"));

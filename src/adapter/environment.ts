@@ -29,8 +29,6 @@ export interface AdapterSettings {
   readonly fsync?: 'commit' | 'push' | undefined;
   /** Where the library says why it killed the program. */
   readonly verdict?: string | undefined;
-  /** A process group that holds the program and nobody else, to be killed with it. */
-  readonly runGroup?: number | undefined;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -56,7 +54,6 @@ export function adaptedEnvironment(
   set('KANGAROO_REPORT', settings.report);
   set('KANGAROO_FSYNC', settings.fsync);
   set('KANGAROO_VERDICT', settings.verdict);
-  set('KANGAROO_RUN_GROUP', settings.runGroup?.toString());
   return made;
 }
 

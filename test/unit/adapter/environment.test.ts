@@ -43,7 +43,7 @@ describe('variables', () => {
       { KANGAROO_MOUNTS: 'x=/y', KANGAROO_FSYNC: 'push' },
       {
         ...{ library, server: 'unix:/s', timeoutMs: 1_500, report: '-', fsync: 'commit' },
-        ...{ verdict: '/t/verdict', runGroup: 12 },
+        verdict: '/t/verdict',
         mounts: [{ logical: 'out', target: '/kangaroo/a/b' }],
       },
     );
@@ -55,7 +55,6 @@ describe('variables', () => {
       KANGAROO_REPORT: '-',
       KANGAROO_FSYNC: 'commit',
       KANGAROO_VERDICT: '/t/verdict',
-      KANGAROO_RUN_GROUP: '12',
     });
   });
 });

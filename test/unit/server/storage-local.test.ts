@@ -11,6 +11,7 @@ storageConformance('without the addon', (directory) => openLocalStorage(director
 });
 
 if (native === null) {
+  process.stderr.write(`storage with the addon: skipped: ${addonReason}\n`);
   test.skip(`with the addon: ${addonReason}`);
 } else {
   storageConformance('with the addon', (directory) => openLocalStorage(directory, native), {

@@ -1,14 +1,11 @@
 /**
- * Plants bugs and looks whether the tests find them: each row below takes out one sync, one order
- * or
- * one guarantee, and names the test that must fail then. A bug that survives is an error of ours.
+ * Plants bugs and looks whether the tests find them: each row takes out one sync, one order or one
+ * guarantee, and names the test that must fail then. A bug that survives is an error of ours.
  *
  *   node scripts/planted-bugs.mjs                      all of them, one after the other
  *   node scripts/planted-bugs.mjs --only ID[,ID...]    these
- *   node scripts/planted-bugs.mjs --sample SECONDS --seed N   as many as fit, in an order by the
- *   seed
- *   node scripts/planted-bugs.mjs --check              only: is each text to be replaced still
- *   there?
+ *   node scripts/planted-bugs.mjs --sample SECONDS --seed N   as many as fit, ordered by the seed
+ *   node scripts/planted-bugs.mjs --check              only: is each text still there?
  *   node scripts/planted-bugs.mjs --sound              do the named tests pass without any bug?
  *
  * Everything happens in a copy of the tree in a temporary directory, which shares node_modules and

@@ -380,8 +380,8 @@ export const PLANTED = [
   {
     id: 'damage-forgotten-at-restart',
     file: 'src/server/damage.ts',
-    old: "      if (row.state === 'quarantined') this.#adopt(id, row);\n      else if",
-    becomes: '      if',
+    old: ' && row.isUncertain !== true) this.#adopt(id, row);',
+    becomes: ' && !row.operation) this.#adopt(id, row);',
     why: 'a restart makes a push succeed again',
     tests: [unit('server/damage')],
   },

@@ -11,7 +11,8 @@
 #include "raw.h"
 #include "scope.h"
 
-enum { BLOCK_BYTES = 1 << 20, DEVICE_MINOR = 0x4b47 };
+/* A directory has one size, wherever it lies just now: programs add it up, and compare. */
+enum { BLOCK_BYTES = 1 << 20, DIRECTORY_BYTES = 4096, DEVICE_MINOR = 0x4b47 };
 
 REAL(int, stat, (const char *, struct stat *))
 REAL(int, lstat, (const char *, struct stat *))
@@ -46,9 +47,10 @@ void kg_fill_stat(const struct kg_facts *facts, struct stat *out) {
   out->st_nlink = 1;
   out->st_uid = (uid_t)KG_KERNEL0(SYS_geteuid);
   out->st_gid = (gid_t)KG_KERNEL0(SYS_getegid);
-  out->st_size = (off_t)facts->size;
+  uint64_t size = facts->kind == KG_DIRECTORY ? DIRECTORY_BYTES : facts->size;
+  out->st_size = (off_t)size;
   out->st_blksize = BLOCK_BYTES;
-  out->st_blocks = (blkcnt_t)((facts->size + 511) / 512);
+  out->st_blocks = (blkcnt_t)((size + 511) / 512);
   out->st_atim = out->st_mtim = out->st_ctim = time_of(facts->mtime_ns);
 }
 

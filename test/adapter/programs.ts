@@ -140,7 +140,8 @@ const FILE_PROGRAMS: readonly ProgramRow[] = [
   },
   {
     name: 'ls -lR',
-    script: `cp -r "$IN/tree" "$D/"; ls -lR "$D" | awk '!/^total/ { print $1, $5, $9 }'
+    script: `cp -r "$IN/tree" "$D/"
+      ls -lR "$D" | awk '/^-/ { print $1, $5, $9 } /^d/ { print $1, $9 }'
       ls -1 "$D/tree" "$D/none" 2>&1 || echo "status $?"; ls -d "$D"/tree/*
       ls -a "$D/tree" | head -n 3`,
   },
@@ -154,8 +155,9 @@ const FILE_PROGRAMS: readonly ProgramRow[] = [
   },
   {
     name: 'du -b',
-    script: `cp -r "$IN/tree" "$D/"; du -ab "$D/tree" | grep -v 4096 | sort -k 2
-      du -sb "$D/tree/deep/er/a.txt"`,
+    script: `cp -r "$IN/tree" "$D/"; find "$D/tree" -type f -exec du -b {} + | sort -k 2
+      all=$(du -sb "$D/tree" | cut -f 1)
+      for size in $(find "$D/tree" -type d -printf '%s '); do all=$((all - size)); done; echo "$all"`,
   },
   {
     name: 'du',

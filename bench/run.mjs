@@ -12,7 +12,7 @@ import { freemem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { describeMachine } from './support/machine.mjs';
 import { headerOf, skippedRow, textOf, writeReadme, writeResults } from './support/report.mjs';
-import { endSince, mark, scratchDirectory, warmMemory } from './support/scratch.mjs';
+import { endForGood, endSince, mark, scratchDirectory, warmMemory } from './support/scratch.mjs';
 
 const NAMES = [
   'put-512mib',
@@ -88,7 +88,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.once(signal, () => {
     isInterrupted = true;
     process.stderr.write(`bench: ended by ${signal}\n`);
-    void endSince().finally(() => process.exit(130));
+    void endForGood().finally(() => process.exit(130));
   });
 }
 

@@ -4,7 +4,8 @@
  *
  *   write      at the end of a new file            read       in sequence, the second time round
  *   cold       in sequence, the first time         random     pread at random places
- *   stat, access, open (and close), fstat, lseek, pread (of byte 0), null (a write to /dev/null)
+ *   stat, access, open (and close), fstat, lseek, pread (of byte 0), null (a write to /dev/null),
+ *   getpid (PATH does not matter)
  *   trip       64 bytes there and back over a Unix socket, with another process of this kind
  *   apart      the same, each of them on a processor of its own, as a program and a server are
  *   spawn      start of the program BYTES is the name of, with LD_PRELOAD=PATH when PATH is not "-"
@@ -74,6 +75,9 @@ static void call_fstat(void) {
 }
 static void call_access(void) {
   if (access(path, R_OK) != 0) fail("access");
+}
+static void call_getpid(void) {
+  if (getpid() <= 0) fail("getpid");
 }
 static void call_lseek(void) {
   if (lseek(fd, 0, SEEK_SET) != 0) fail("lseek");
@@ -156,6 +160,7 @@ static const struct work works[] = {
     {"stat", call_stat, -1},
     {"access", call_access, -1},
     {"open", call_open, -1},
+    {"getpid", call_getpid, -1},
     {"trip", call_trip, -1},
     {"apart", call_trip, -1},
     {"spawn", call_spawn, -1},

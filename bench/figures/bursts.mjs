@@ -7,18 +7,17 @@
  * staging and Kangaroo respond at the speed of the disk.
  */
 
-import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { median } from '../support/measure.mjs';
 import { FAR, LINK_RANGE, makeLink, whyNoLink } from '../support/netns.mjs';
-import { cleanEnvironment, runProgram } from '../support/program.mjs';
-import { makeDirectory, onEnd, settle } from '../support/scratch.mjs';
+import { runProgram } from '../support/program.mjs';
+import { makeDirectory, settle } from '../support/scratch.mjs';
 import { BenchServer } from '../support/servers.mjs';
+import { startSink } from './sink.mjs';
 
 const MiB = 2 ** 20;
 const MEGABITS = 200;
-const sinkProgram = new URL('../support/tcp-sink.mjs', import.meta.url).pathname;
 const burstProgram = new URL('burst.mjs', import.meta.url).pathname;
 
 export const whyNot = whyNoLink;
@@ -76,17 +75,4 @@ function rowOf(model, sizeMiB, times) {
     responseSeconds: seconds('responseMs'),
     turnaroundSeconds: seconds('turnaroundMs'),
   };
-}
-
-async function startSink(link, file) {
-  const [program, ...argv] = [...link.far, process.execPath, sinkProgram, FAR, file];
-  const child = spawn(program, argv, {
-    env: cleanEnvironment(),
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  onEnd(() => child.kill('SIGKILL'));
-  return await new Promise((resolve, reject) => {
-    child.stdout.once('data', (text) => resolve(String(text).trim()));
-    child.once('exit', () => reject(new Error('the sink ended')));
-  });
 }

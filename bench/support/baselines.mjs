@@ -78,7 +78,8 @@ export async function startRsync(directory) {
   };
 }
 
-function startProgram(program, argv) {
+/** Starts a program that stays, and is ended with the bench. */
+export function startProgram(program, argv) {
   const child = spawn(program, argv, { env: cleanEnvironment(), stdio: 'ignore' });
   const gone = new Promise((resolve) => child.once('exit', resolve));
   child.once('error', () => {});
@@ -93,7 +94,7 @@ function startProgram(program, argv) {
 }
 
 /** A port that nobody listens on; the daemon cannot be asked which one it chose. */
-async function freePort() {
+export async function freePort() {
   const server = createServer();
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address();
@@ -101,7 +102,8 @@ async function freePort() {
   return port;
 }
 
-async function isOpen(port) {
+/** Does anybody listen there? */
+export async function isOpen(port) {
   return await new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
     const done = (answer) => {

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { firstLine, hasProgram } from './program.mjs';
+import { hasProgram } from './program.mjs';
 
 export const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -28,14 +28,18 @@ export function describeMachine(directory) {
     node: process.version,
     ...versionOf('chirp', 'chirp_server', ['--version']),
     ...versionOf('rsync', 'rsync', ['--version']),
+    ...versionOf('rclone', 'rclone', ['version']),
+    ...versionOf('sshfs', 'sshfs', ['--version']),
   };
   return { machine, versions };
 }
 
-/** Its version number, as it says itself in its first line. */
+/** Its version number, as it says itself in the first line that names it. */
 function versionOf(name, program, argv) {
   if (!hasProgram(program)) return { [name]: 'not installed' };
-  return { [name]: /\d+(\.\d+)+/.exec(firstLine(program, argv) ?? '')?.[0] ?? 'unknown' };
+  const { stdout, stderr } = spawnSync(program, argv, { encoding: 'utf8' });
+  const line = `${stdout}${stderr}`.split('\n').find((text) => text.toLowerCase().includes(name));
+  return { [name]: /\d+(\.\d+)+/.exec(line ?? '')?.[0] ?? 'unknown' };
 }
 
 function commitOf() {
@@ -43,8 +47,10 @@ function commitOf() {
   const head = git('rev-parse', '--short=12', 'HEAD');
   if (head.status !== 0) return 'not a checkout';
   // What the benches themselves write does not count as a change.
-  const written = [':!bench/results', ':!bench/README.md', ':!bench/figures/*.json'];
-  const changes = git('status', '--porcelain', '--', '.', ...written, ':!bench/figures/*.svg');
+  const written = ['results', 'README.md', 'figures/*.json', 'figures/*.svg', 'figures/*.txt'].map(
+    (path) => `:!bench/${path}`,
+  );
+  const changes = git('status', '--porcelain', '--', '.', ...written);
   return head.stdout.trim() + (changes.stdout.trim() === '' ? '' : ', with changes');
 }
 

@@ -13,7 +13,11 @@ export const FAR = '10.231.77.2';
 export const LINK_RANGE = '10.231.77.0/24';
 
 const BURST = '64kb';
-const QUEUE = '50ms';
+/** How long a packet may wait in the queue of the link. */
+export const QUEUE = '50ms';
+export const MTU = 1500;
+/** Of a full frame, what is payload of TCP: less Ethernet, IP, and TCP with its time stamps. */
+const PAYLOAD_SHARE = (MTU - 52) / (MTU + 14);
 let links = 0;
 
 /** Why there can be no such link here; null when there can. */
@@ -23,10 +27,16 @@ export function whyNoLink() {
   return missing === undefined ? null : `${missing} is not installed (iproute2)`;
 }
 
+/** What tc has to be told so that payload gets through at `bytesPerSecond`. */
+export function megabitsForPayload(bytesPerSecond) {
+  return Number(((bytesPerSecond * 8) / 1e6 / PAYLOAD_SHARE).toFixed(3));
+}
+
 /**
  * @param {number} megabits per second, each way
- * @returns {Promise<{ near: string[], far: string[], settings: string }>} `near` and `far` are what
- *   to put before a command line so that it runs on that side
+ * @returns {Promise<{ near: string[], far: string[], settings: string, hold: Function }>} `near`
+ *   and `far` are what to put before a command line so that it runs on that side; `hold` holds the
+ *   link, each way, to another rate and bucket from now on
  */
 export async function makeLink(megabits) {
   const name = `kgb-${process.pid}-${++links}`;
@@ -45,13 +55,19 @@ export async function makeLink(megabits) {
     await ip('-n', space, 'addr', 'add', `${address}/24`, 'dev', device);
     await ip('-n', space, 'link', 'set', 'lo', 'up');
     await ip('-n', space, 'link', 'set', device, 'up');
-    const bucket = ['tbf', 'rate', `${megabits}mbit`, 'burst', BURST, 'latency', QUEUE];
-    await runProgram('tc', ['-n', space, 'qdisc', 'add', 'dev', device, 'root', ...bucket]);
   }
+  const hold = async (rate, burst = BURST) => {
+    const bucket = ['tbf', 'rate', `${rate}mbit`, 'burst', burst, 'latency', QUEUE];
+    for (const { space, device } of sides) {
+      await runProgram('tc', ['-n', space, 'qdisc', 'replace', 'dev', device, 'root', ...bucket]);
+    }
+  };
+  await hold(megabits);
   return {
     near: ['ip', 'netns', 'exec', near.space],
     far: ['ip', 'netns', 'exec', far.space],
-    settings: `tbf rate ${megabits}mbit burst ${BURST} latency ${QUEUE}, MTU 1500`,
+    settings: `tbf rate ${megabits}mbit burst ${BURST} latency ${QUEUE}, MTU ${MTU}`,
+    hold,
   };
 }
 

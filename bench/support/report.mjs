@@ -100,6 +100,14 @@ export function textOf(row) {
   return [...lines, ...row.notes.map((note) => `  ${note}`)].join('\n');
 }
 
+/** Rows of cells as text, the first column to the left and the others to the right. */
+export function textTable(rows) {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  const padded = (text, column) =>
+    column === 0 ? text.padEnd(widths[column]) : text.padStart(widths[column]);
+  return rows.map((row) => row.map(padded).join('  ').trimEnd()).join('\n');
+}
+
 /** Writes the results of a run of all benches, or of some. */
 export function writeResults(run) {
   const directory = join(root, 'bench/results');

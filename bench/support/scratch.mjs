@@ -17,11 +17,21 @@ import { runProgram } from './program.mjs';
 const MiB = 1024 * 1024;
 const cleanups = [];
 let scratch;
+/** What is being ended; one after the other, whoever asks. */
+let ending = Promise.resolve();
+let isOver = false;
 
-/** Enters a way to end something; it runs once. Returns a function that does it now. */
+/**
+ * Enters a way to end something; it runs once. Returns a function that does it now. When the run is
+ * over it is ended at once, and this throws, so that whoever goes on does not begin more.
+ */
 export function onEnd(work) {
   const entry = { work };
   cleanups.push(entry);
+  if (isOver) {
+    void endSince();
+    throw new Error('the run is over');
+  }
   return async () => {
     const at = cleanups.indexOf(entry);
     if (at < 0) return;
@@ -31,7 +41,21 @@ export function onEnd(work) {
 }
 
 /** Ends everything entered since `mark`, the newest first; a failure does not stop the others. */
-export async function endSince(mark = 0) {
+export function endSince(mark = 0) {
+  ending = ending.then(() => endNow(mark));
+  return ending;
+}
+
+/** The run was interrupted: ends everything, and what others still begin meanwhile. */
+export async function endForGood() {
+  isOver = true;
+  for (let last = null; last !== ending;) {
+    last = endSince();
+    await last;
+  }
+}
+
+async function endNow(mark) {
   const failures = [];
   while (cleanups.length > mark) {
     const { work } = cleanups.pop();

@@ -123,7 +123,19 @@ export function operation(
 /** The head of an operation that begins here, with the number its sender gave it, and no other. */
 export function headOf(op: Operation, seq: number): RecordHeader {
   return {
-    ...op,
+    kind: op.kind,
+    flags: op.flags,
+    name: op.name,
+    path: op.path,
+    path2: op.path2,
+    offset: op.offset,
+    size: op.size,
+    mode: op.mode,
+    mtimeNs: op.mtimeNs,
+    atimeNs: op.atimeNs,
+    extension: op.extension,
+    payloadBytes: op.payloadBytes,
+    payloadCrc: op.payloadCrc,
     hops: 0,
     seq,
     originId: NO_ID,

@@ -12,6 +12,17 @@ import { KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { RangeSet } from '../base/ranges.ts';
 
+/**
+ * Node 24.19 and later abort when a Statement or Database of better-sqlite3 12 is collected as
+ * garbage (the destructor of node::ObjectWrap asks for an environment that is not entered then). So
+ * none ever is: all are kept, one index's worth in a server, and there are no passing ones.
+ */
+const kept: unknown[] = [];
+function keep<T extends object>(one: T): T {
+  kept.push(one);
+  return one;
+}
+
 const FORMAT_VERSION = 1;
 /** Older releases can corrupt a WAL database when a checkpoint races a commit (walresetbug). */
 const SQLITE_VERSION_MIN = [3, 51, 3] as const;
@@ -59,19 +70,19 @@ export class SpoolIndex {
   constructor(file: string, options: { readonly readonly?: boolean } = {}) {
     let db: Database.Database | null = null;
     try {
-      db = new Database(file, { timeout: 500, readonly: options.readonly ?? false });
+      db = keep(new Database(file, { timeout: 500, readonly: options.readonly ?? false }));
       this.#db = db;
-      this.#db.pragma('locking_mode = EXCLUSIVE');
-      this.#db.pragma('journal_mode = WAL');
-      this.#db.pragma('synchronous = FULL');
-      this.#db.pragma('journal_size_limit = 16777216');
+      this.#db.exec('PRAGMA locking_mode = EXCLUSIVE');
+      this.#db.exec('PRAGMA journal_mode = WAL');
+      this.#db.exec('PRAGMA synchronous = FULL');
+      this.#db.exec('PRAGMA journal_size_limit = 16777216');
       assertSqliteVersion(this.#db);
       const schema = readFileSync(new URL('./schema.sql', import.meta.url), 'utf8');
       if (options.readonly !== true) {
         // The first write takes the exclusive lock, so that a second server fails here and now.
         this.#db.exec(`BEGIN EXCLUSIVE; ${schema} COMMIT;`);
         // A write turns FULL back to the compiled default when it is the first after WAL mode.
-        this.#db.pragma('synchronous = FULL');
+        this.#db.exec('PRAGMA synchronous = FULL');
       }
       this.#checkFormat(options.readonly ?? false);
       this.#statements = prepare(this.#db);
@@ -210,10 +221,10 @@ export class SpoolIndex {
   }
 
   #checkFormat(readonly: boolean): void {
-    const row = this.#db.prepare("SELECT value FROM meta WHERE key = 'format'").get() as
+    const row = keep(this.#db.prepare("SELECT value FROM meta WHERE key = 'format'")).get() as
       { value: number } | undefined;
     if (row === undefined && !readonly) {
-      this.#db.prepare("INSERT INTO meta VALUES ('format', ?)").run(FORMAT_VERSION);
+      keep(this.#db.prepare("INSERT INTO meta VALUES ('format', ?)")).run(FORMAT_VERSION);
     } else if (row !== undefined && row.value > FORMAT_VERSION) {
       throw new KangarooError(
         'VERSION',
@@ -224,7 +235,7 @@ export class SpoolIndex {
 }
 
 function prepare(db: Database.Database) {
-  return {
+  const made = {
     getMeta: db.prepare('SELECT value FROM meta WHERE key = ?'),
     setMeta: db.prepare('INSERT OR REPLACE INTO meta VALUES (?, ?)'),
     getSegments: db.prepare('SELECT number, released FROM segment ORDER BY number'),
@@ -263,10 +274,12 @@ function prepare(db: Database.Database) {
     removeDestination: db.prepare('DELETE FROM destination WHERE name = ?'),
     addDestination: db.prepare('INSERT OR IGNORE INTO destination VALUES (?)'),
   };
+  Object.values(made).forEach(keep);
+  return made;
 }
 
 function assertSqliteVersion(db: Database.Database): void {
-  const { version } = db.prepare('SELECT sqlite_version() AS version').get() as {
+  const { version } = keep(db.prepare('SELECT sqlite_version() AS version')).get() as {
     version: string;
   };
   const parts = version.split('.').map(Number);

@@ -111,17 +111,24 @@ export function packHeads(
 
 /** What packHeads packed, or null when it is damaged: the segment is then walked instead. */
 export function unpackHeads(packed: Buffer): { at: number; head: RecordHeader }[] | null {
-  const end = packed.length - 4;
-  if (end < 0 || crc32c(packed.subarray(0, end)) !== packed.readUInt32LE(end)) return null;
   const heads: { at: number; head: RecordHeader }[] = [];
-  let at = 0;
-  while (at < end) {
+  return eachHead(packed, (at, head) => heads.push({ at, head })) ? heads : null;
+}
+
+/**
+ * The same one by one, false when it is damaged: `take` may have been given some by then. Heads of
+ * a segment weigh a hundred megabytes when all are kept.
+ */
+function eachHead(packed: Buffer, take: (at: number, head: RecordHeader) => void): boolean {
+  const end = packed.length - 4;
+  if (end < 0 || crc32c(packed.subarray(0, end)) !== packed.readUInt32LE(end)) return false;
+  for (let at = 0; at < end;) {
     const head = decodeHead(packed, at + 4);
-    if (typeof head === 'string') return null;
-    heads.push({ at: packed.readUInt32LE(at), head });
+    if (typeof head === 'string') return false;
+    take(packed.readUInt32LE(at), head);
     at += 4 + headBytes(head);
   }
-  return heads;
+  return true;
 }
 
 export function recover(directory: string, rows: readonly SegmentRow[], nowMs: number): Recovered {
@@ -135,7 +142,8 @@ class Recovery {
   /** Of all rows together: a record that was moved may still lie in its old segment too. */
   readonly #released = new RangeSet();
   readonly #nowMs: number;
-  readonly #entries = new Map<number, Entry>();
+  /** A record that was moved may be there twice: the later one counts. */
+  readonly #entries: Entry[] = [];
   readonly #findings: Finding[] = [];
   #highestSeq = 0;
   #spoolId: string | null = null;
@@ -167,7 +175,7 @@ class Recovery {
     this.#reportMissing(new Set(logs));
     segments.push(...this.#adopt(walked));
     segments.sort((a, b) => a.number - b.number);
-    const entries = [...this.#entries.values()].sort((a, b) => a.seq - b.seq);
+    const entries = lastOfEach(this.#entries);
     this.#assign(entries, segments);
     return {
       spoolId: this.#spoolId,
@@ -190,20 +198,21 @@ class Recovery {
     const row = this.#rows.get(number);
     const records = row?.records ?? null;
     if (row === undefined || records === null) return null;
-    const heads = unpackHeads(records);
-    if (heads === null) return null;
     const file = join(this.#segmentsDirectory, logName(number));
-    const header = readStart(file);
-    this.#meetSpool(file, header);
+    this.#meetSpool(file, readStart(file));
     const segment = new LogSegment(number);
     segment.sealed = true;
     segment.released = row.released.clone();
     segment.end = statSync(file).size;
-    for (const { at, head } of heads) {
+    const before = { count: this.#entries.length, highestSeq: this.#highestSeq };
+    const isSound = eachHead(records, (at, head) => {
       this.#taken(segment, head);
       this.#live(head, number, at);
-    }
-    return segment;
+    });
+    if (isSound) return segment;
+    this.#entries.length = before.count;
+    this.#highestSeq = before.highestSeq;
+    return null;
   }
 
   #walk(number: number): Walked | null {
@@ -364,7 +373,7 @@ class Recovery {
   #live(head: RecordHeader, segment: number, at: number): void {
     this.#highestSeq = Math.max(this.#highestSeq, head.seq);
     if (this.#released.has(head.seq)) return;
-    this.#entries.set(head.seq, new Entry(head, segment, at, this.#nowMs));
+    this.#entries.push(new Entry(head, segment, at, this.#nowMs));
   }
 
   #assign(entries: readonly Entry[], segments: readonly LogSegment[]): void {
@@ -468,6 +477,12 @@ class Recovery {
       closeSync(fd);
     }
   }
+}
+
+/** By number, ascending; of those with the same number the last one. Sorts `entries`. */
+function lastOfEach(entries: Entry[]): Entry[] {
+  entries.sort((a, b) => a.seq - b.seq);
+  return entries.filter((entry, i) => entries[i + 1]?.seq !== entry.seq);
 }
 
 /** The data segments that payload of these lies in. */

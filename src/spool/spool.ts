@@ -28,7 +28,6 @@ import { RangeSet } from '../base/ranges.ts';
 import type { Logger } from '../base/log.ts';
 import {
   decodeHead,
-  FLAGS,
   headBytes,
   NO_ID,
   type RecordHeader,
@@ -36,7 +35,7 @@ import {
 } from '../protocol/operation.ts';
 import { formatAddress } from '../route/address.ts';
 import { DataSegments, type Extent } from './data.ts';
-import { Entry } from './entry.ts';
+import { Entry, numbered } from './entry.ts';
 import { SegmentFiles } from './files.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { SpoolIndex } from './index.ts';
@@ -57,8 +56,9 @@ const QUICK_SYNC_MS = 0.6;
 
 /** One record to append: its bytes (renumbered in place) and what they say. */
 export interface Incoming {
-  /** Head, and behind it the payload if that is inline. */
+  /** Head, and behind it the payload if that is inline and not in `payload`. */
   readonly bytes: Buffer;
+  readonly payload?: readonly Buffer[];
   readonly head: RecordHeader;
   readonly senderId: string;
   /** Where the payload lies, when it is not behind the head. */
@@ -193,7 +193,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
     const firstSeq = this.#nextSeq;
     const pieces: Buffer[] = [];
     let seq = firstSeq;
-    for (const { bytes, head, senderId, place } of batch) {
+    for (const { bytes, payload, head, senderId, place } of batch) {
       const fresh = head.originId === NO_ID;
       renumber(bytes, 0, headBytes(head), {
         seq,
@@ -203,19 +203,20 @@ export class Spool extends EventEmitter<SpoolEvents> {
         ...(fresh ? { origin: [this.spoolId, seq] } : {}),
       });
       pieces.push(bytes);
+      if (payload !== undefined) pieces.push(...payload);
       seq += 1;
     }
     let at = this.#log.append(pieces, seq - 1);
     this.#nextSeq = seq;
     const segment = this.#log.current;
-    const entries = batch.map(({ bytes, head, senderId, place }, i) => {
+    const entries = batch.map(({ head, senderId, place }, i) => {
       const entry = new Entry(
         numbered(head, firstSeq + i, this.spoolId, place),
         segment.number,
         at,
         nowMs(),
       );
-      at += bytes.length;
+      at += entry.bytes;
       segment.entries.push(entry);
       segment.liveCount += 1;
       segment.liveBytes += entry.bytes;
@@ -371,7 +372,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
   reserve(bytes: number): Extent {
     this.#assertWorking();
     this.#newFiles = true;
-    return this.data.reserve(Math.min(bytes, limits.dataSegmentBytes));
+    return this.data.reserve(Math.min(bytes, limits.grantBytesMax));
   }
 
   /** Waits until `bytes` more may come in. @throws KangarooError NOT_YET at the deadline */
@@ -522,23 +523,6 @@ export class Spool extends EventEmitter<SpoolEvents> {
   #assertWorking(): void {
     if (this.#failure !== null) throw this.#failure;
   }
-}
-
-function numbered(
-  head: RecordHeader,
-  seq: number,
-  spoolId: string,
-  place: readonly [number, number] | null,
-): RecordHeader {
-  return {
-    ...head,
-    seq,
-    originId: head.originId === NO_ID ? spoolId : head.originId,
-    hops: head.hops + 1,
-    flags: place === null ? head.flags & ~FLAGS.EXTERNAL : head.flags | FLAGS.EXTERNAL,
-    payloadSegment: place?.[0] ?? 0,
-    payloadOffset: place?.[1] ?? 0,
-  };
 }
 
 function copyRange(from: string, offset: number, length: number, to: string): void {

@@ -5,7 +5,8 @@
     {
       'target_name': 'kangaroo',
       # addon.cc includes every other source: one translation unit, napi.h is parsed once.
-      'sources': ['addon/addon.cc'],
+      # The rows of the board are the same code for programs and for the server.
+      'sources': ['addon/addon.cc', 'core/known.c'],
       'include_dirs': ["<!(node -p \"require('node-addon-api').include_dir\")"],
       'defines': [
         'NAPI_VERSION=8',
@@ -20,7 +21,7 @@
       'cflags_cc': ['-std=c++17', '-fno-exceptions', '-fvisibility-inlines-hidden'],
       'cflags_cc!': ['-std=gnu++17', '-std=gnu++20', '-fexceptions'],
       'conditions': [
-        ['OS!="linux"', {'sources!': ['addon/addon.cc'], 'type': 'none'}],
+        ['OS!="linux"', {'sources!': ['addon/addon.cc', 'core/known.c'], 'type': 'none'}],
       ],
     },
   ],

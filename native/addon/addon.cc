@@ -18,12 +18,13 @@
 #include "receive-burst.cc"
 #include "send-frames.cc"
 #include "board.cc"
+#include "known.cc"
 
 namespace kangaroo {
 
 namespace {
 
-constexpr int kInterfaceVersion = 2;
+constexpr int kInterfaceVersion = 3;
 
 template <Napi::Value (*call)(const Napi::CallbackInfo&)>
 void Export(Napi::Env env, Napi::Object& exports, const char* name) {
@@ -67,6 +68,10 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<Lock>(env, exports, "lock");
   Export<Unlock>(env, exports, "unlock");
   Export<FutexWake>(env, exports, "futexWake");
+  Export<KnowName>(env, exports, "knowName");
+  Export<AskName>(env, exports, "askName");
+  Export<KeepNames>(env, exports, "keepNames");
+  Export<ClearNames>(env, exports, "clearNames");
   return exports;
 }
 

@@ -7,6 +7,7 @@
 #include "core.h"
 #include "fate.h"
 #include "kernel.h"
+#include "known.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,6 +56,9 @@ static bool is_sound(const struct kg_board_header *header, uint64_t bytes) {
   if (header->magic != KG_BOARD_MAGIC || header->version != KG_BOARD_VERSION) return false;
   if (header->slot_bytes != KG_SLOT_BYTES || header->slots_at > bytes) return false;
   if (header->slot_count > (bytes - header->slots_at) / KG_SLOT_BYTES) return false;
+  if (!kg_known_fits(header, bytes)) return false;
+  uint64_t spares = KG_SPARES * sizeof(uint32_t);
+  if (header->spares_at > bytes - spares || header->spares_at % 4 != 0) return false;
   uint64_t ring = header->ring_bytes;
   if (ring < 2 * KG_INLINE_ROOM_MAX || (ring & (ring - 1)) != 0) return false;
   return header->ring_at <= bytes && ring <= bytes - header->ring_at;

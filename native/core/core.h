@@ -85,6 +85,8 @@ enum {
 };
 int kg_open(const struct kg_place *place, uint32_t flags, uint32_t mode, struct kg_ref *ref,
             struct kg_facts *facts);
+/* Does the ref stand for that file still? To be asked once others can see who has it open. */
+bool kg_is_current(struct kg_ref ref);
 int kg_stat(const struct kg_place *place, struct kg_facts *facts);
 /* One page of names after `after` ("" at the start). `each` is called for every one of them. */
 int kg_list(const struct kg_place *place, const char *after, bool *more,
@@ -135,6 +137,9 @@ int kg_commit(void);
 void kg_farewell(void);
 /* Was anything written or changed here since the last commit? */
 bool kg_is_dirty(void);
+
+/* The program is about to handle a signal that can come at any time. */
+void kg_note_handler(void);
 
 /* Called in the child of a fork: its connections and grants are its parent's. */
 void kg_after_fork(void);

@@ -49,7 +49,8 @@ static bool grow(struct kg_entry *entry, const struct kg_put *put) {
   if (put->kind == KG_ENTRY_INLINE) {
     if (bytes > entry->room || put->count > entry->room - bytes) return false;
     memcpy((char *)(entry + 1) + bytes, put->bytes, put->count);
-    crc = kg_crc32c(crc, put->bytes, put->count);
+    crc = put->count > KG_INLINE_MAX ? kg_crc32c_join(crc, put->crc, put->count)
+                                     : kg_crc32c(crc, put->bytes, put->count);
   } else {
     if (put->count > KG_PAYLOAD_MAX - bytes || entry->segment != put->segment) return false;
     if (entry->segment_offset + bytes != put->segment_offset) return false;
@@ -72,7 +73,8 @@ static uint32_t room_for(const struct kg_entry *last, uint64_t state, const stru
 
 static void fill_entry(struct kg_entry *entry, const struct kg_put *put, uint32_t room,
                        uint64_t seq) {
-  uint32_t crc = put->kind == KG_ENTRY_INLINE ? kg_crc32c(0, put->bytes, put->count) : put->crc;
+  bool has_crc = put->kind != KG_ENTRY_INLINE || put->count > KG_INLINE_MAX;
+  uint32_t crc = has_crc ? put->crc : kg_crc32c(0, put->bytes, put->count);
   entry->bytes = (uint32_t)sizeof *entry + room;
   entry->kind = put->kind;
   entry->flags = put->flags;
@@ -91,6 +93,7 @@ static void fill_entry(struct kg_entry *entry, const struct kg_put *put, uint32_
 /* Brings a slot up to date with a write that ends at `end`, a truncation or new attributes. */
 static void settle(struct kg_slot *slot, const struct kg_entry *entry, uint64_t end,
                    int64_t now_ns) {
+  if (entry->kind == KG_ENTRY_CREATE) return;
   if (entry->kind == KG_ENTRY_ATTRIBUTES) {
     if ((entry->flags & KG_SET_MODE) != 0) slot->mode = entry->mode;
     if ((entry->flags & KG_SET_MTIME) != 0) slot->mtime_ns = (int64_t)entry->segment;
@@ -120,6 +123,13 @@ static bool place_entry(struct kg_board *board, uint32_t bytes, uint64_t *positi
   }
   *position = tail + skip;
   return true;
+}
+
+/* The spare slot of an entry that makes a file is nobody else's to take. */
+static void take_spare(struct kg_board_header *header, const struct kg_entry *entry) {
+  const uint32_t *spares = (const uint32_t *)((char *)header + header->spares_at);
+  if (entry->kind != KG_ENTRY_CREATE || header->spares_taken == header->spares_given) return;
+  if (spares[header->spares_taken % KG_SPARES] == entry->slot) header->spares_taken++;
 }
 
 bool kg_ring_put(struct kg_board *board, const struct kg_put *put, int64_t now_ns) {
@@ -156,6 +166,7 @@ bool kg_ring_put(struct kg_board *board, const struct kg_put *put, int64_t now_n
   atomic_store(&header->tail, position + entry->bytes);
   header->last = position;
   settle(slot, entry, end, now_ns);
+  take_spare(header, entry);
   atomic_signal_fence(memory_order_seq_cst);
   header->unsettled = 0;
   return true;
@@ -177,6 +188,7 @@ void kg_ring_mend(struct kg_board *board) {
     struct kg_slot *slot = kg_slot_of(board, ref);
     uint64_t end = entry->offset + KG_STATE_BYTES(atomic_load(&entry->state));
     if (slot != NULL) settle(slot, entry, end, kg_wall_ns());
+    take_spare(header, entry);
     header->last = at;
     at += entry->bytes;
   }

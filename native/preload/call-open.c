@@ -91,11 +91,17 @@ static int open_here(const struct kg_place *place, int flags, mode_t mode) {
   if ((flags & O_ACCMODE) == O_ACCMODE) return kg_fail(EINVAL);
   if ((flags & (O_CREAT | O_DIRECTORY)) == (O_CREAT | O_DIRECTORY)) return kg_fail(EINVAL);
   if ((flags & O_CREAT) != 0) mode = mode & 07777 & ~kg_umask();
-  int problem = kg_open(place, flags_of(flags), mode, &ref, &facts);
-  if (problem != 0) return kg_fail(problem);
-  if (facts.kind == KG_DIRECTORY && (flags & (O_ACCMODE | O_CREAT)) != 0) return kg_fail(EISDIR);
-  if (facts.kind != KG_DIRECTORY && (flags & O_DIRECTORY) != 0) return kg_fail(ENOTDIR);
-  return kg_place_holder(ref, facts.kind, flags);
+  for (uint32_t wanted = flags_of(flags);;) {
+    int problem = kg_open(place, wanted, mode, &ref, &facts);
+    if (problem != 0) return kg_fail(problem);
+    if (facts.kind == KG_DIRECTORY && (flags & (O_ACCMODE | O_CREAT)) != 0) return kg_fail(EISDIR);
+    if (facts.kind != KG_DIRECTORY && (flags & O_DIRECTORY) != 0) return kg_fail(ENOTDIR);
+    int fd = kg_place_holder(ref, facts.kind, flags);
+    if (fd < 0 || __builtin_expect(kg_is_current(ref), 1)) return fd;
+    /* We were stopped for so long that the slot was given to somebody else. */
+    kg_raw_close(fd);
+    wanted &= ~(uint32_t)(KG_OPEN_EXCLUSIVE | KG_OPEN_TRUNCATE);
+  }
 }
 
 static int open_top(int flags) {

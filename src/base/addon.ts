@@ -16,7 +16,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Must equal kInterfaceVersion in native/addon/addon.cc. */
-const interfaceVersion = 2;
+const interfaceVersion = 3;
 
 /** Linux's numbers (the same on every architecture) for the flags that node:fs does not name. */
 export const addonFlags = {
@@ -92,6 +92,22 @@ export interface WholeWriteResult {
   readonly created: boolean;
 }
 
+/** What adapted programs may believe of a name. */
+export interface KnownName {
+  /** 0 absent, 1 file, 2 directory, ... as FOUND_KIND in src/protocol/messages.ts. */
+  readonly kind: number;
+  readonly size: number;
+  readonly mode: number;
+  readonly mtimeNs: bigint;
+  /** The slot whose facts count before these; generation 0: none. */
+  readonly slot: number;
+  readonly generation: number;
+  /** A destination that could not be asked may have it all the same. */
+  readonly isUnsure: boolean;
+  readonly leaseMs: number;
+  readonly namesLeaseMs: number;
+}
+
 export interface PeerCredentials {
   readonly pid: number;
   readonly uid: number;
@@ -111,7 +127,7 @@ export interface CopyInOptions {
   readonly length: number;
   /** Bytes each checksum covers, 1 to 1 MiB. */
   readonly blockBytes: number;
-  /** Start write-back of every full 8 MiB of the target. Default false. */
+  /** Start write-back of each block, and copy with two threads. Default false. */
   readonly earlyWriteback?: boolean;
   /** From now; the copy ends short then. Default: none that matters (30 days). */
   readonly deadlineMs?: number;
@@ -350,6 +366,19 @@ export interface NativeAddon {
   unlock(buffer: ArrayBuffer, offset: number): void;
   /** Wakes all who wait on the 32-bit word there, futex(2). */
   futexWake(buffer: ArrayBuffer, offset: number): void;
+
+  /**
+   * Rows of the board in `buffer` (native/core/known.h), under its lock. Paths are latin1, one
+   * character a byte. Here: what a name is, for `leaseMs`; also that a directory has no names but
+   * those with rows, for `namesLeaseMs`.
+   */
+  knowName(buffer: ArrayBuffer, name: string, path: string, known: KnownName): void;
+  /** It may be there or not, and has to be asked for. */
+  askName(buffer: ArrayBuffer, name: string, path: string): void;
+  /** All names of a directory are known for longer. False: they were not, or not any more. */
+  keepNames(buffer: ArrayBuffer, name: string, path: string, leaseMs: number): boolean;
+  /** Nothing is known of any name. */
+  clearNames(buffer: ArrayBuffer): void;
 }
 
 interface Loaded {

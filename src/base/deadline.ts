@@ -18,6 +18,11 @@ export function nowMs(): number {
   return performance.now();
 }
 
+/** On the clock that all processes of a machine share, CLOCK_MONOTONIC. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
+}
+
 export function deadlineIn(ms: number): Deadline {
   return Number.isFinite(ms) ? nowMs() + ms : NEVER;
 }

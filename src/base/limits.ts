@@ -49,8 +49,10 @@ export const limits = {
   logSegmentBytes: 64 * MiB,
   dataSegmentBytes: 64 * MiB,
   recordsPerSegmentMax: 65_536,
-  grantBytesMax: 64 * MiB,
+  grantBytesMax: 256 * MiB,
   grantsPerConnectionMax: 4,
+  /** What a client has copied into a grant is named this much later at the latest. */
+  unnamedMs: 1_000,
   spoolBytesDefault: 16 * 1024 * MiB,
   /** Room kept back on the spool's disk so that a full disk can still be emptied. */
   headroomBytes: 4 * MiB,
@@ -60,6 +62,11 @@ export const limits = {
   quarantineReportsMax: 1_000,
 
   // The mover.
+  /** New operations are told to it together, after this time or with so much payload. */
+  workGatheredMs: 50,
+  workGatheredBytes: MiB,
+  /** While clients wait for commits it is told nothing new, for so long at the most. */
+  workHeldMs: 1_000,
   /** Next hops that one mover serves at the same time. */
   linksMax: 64,
   /** Sent to one next hop and not yet committed there. */
@@ -90,9 +97,9 @@ export const limits = {
 
   // Adapted programs.
   /** A slot of the board that was given out is not taken back before. */
-  slotKeptMs: 10_000,
+  slotKeptMs: 1_000,
   /** Processes are looked through for open files at most this often while slots are short. */
-  slotRoundEveryMs: 1_000,
+  slotRoundEveryMs: 250,
   /** How far one LOCATE looks, and what its answer may have: it must fit a program's buffer. */
   locateBytesMax: 64 * MiB,
   placesMax: 512,

@@ -1,12 +1,14 @@
 /**
  * Entries of the board's ring as records for the spool: checked, and put together where that is
- * cheap. Neighbours in the ring that continue one file become one record as long as it fits the
- * log; its number is that of the last one, since those before it need no record of their own.
+ * cheap. Neighbours in the ring that are about one file become one record as long as it fits the
+ * log: it is made, written to from one place on, and has its mode and times set. Its number is that
+ * of the last one, since those before it need no record of their own.
  *
  * What cannot become a record is a complaint. A write to a file whose name was taken away meanwhile
  * is neither: nobody could ever read it.
  */
 import { crc32c } from '../base/crc32c.ts';
+import { nowMs } from '../base/deadline.ts';
 import { limits } from '../base/limits.ts';
 import {
   encodeHead,
@@ -18,7 +20,7 @@ import {
   type Operation,
 } from '../protocol/operation.ts';
 import type { Incoming } from '../spool/spool.ts';
-import { ENTRY, ENTRY_KIND, type RingEntry } from './board-layout.ts';
+import { CUT_FIRST, ENTRY, ENTRY_KIND, type RingEntry } from './board-layout.ts';
 import type { DamagedRecord } from './damage.ts';
 import type { OpenSlot, Slots } from './slots.ts';
 
@@ -37,16 +39,27 @@ interface Sources {
   readonly isGranted: (segment: number, offset: number, bytes: number) => boolean;
 }
 
-/** Inline writes that are to be one record. */
+/** Entries that are to be one record. */
 interface Growing {
   readonly slot: OpenSlot;
-  readonly offset: number;
-  end: number;
   seq: number;
+  flags: number;
+  mode: number;
+  mtimeNs: bigint;
+  atimeNs: bigint;
+  /** Where the payload goes, and where the next one has to continue. */
+  offset: number;
+  end: number;
+  /** Of inline writes. */
   readonly parts: Buffer[];
+  /** Of all of it; null: to be made. */
+  crc: number | null;
+  /** The payload of a write that lies in a segment. */
+  place: Incoming['place'];
 }
 
-const SET_FLAGS = FLAGS.MODE | FLAGS.MTIME | FLAGS.ATIME;
+const TIME_FLAGS = FLAGS.MTIME | FLAGS.ATIME;
+const SET_FLAGS = FLAGS.MODE | TIME_FLAGS;
 
 export class BoardBatch {
   readonly complaints: Complaint[] = [];
@@ -70,7 +83,11 @@ export class BoardBatch {
 
   add(entry: RingEntry): void {
     this.lastSeq = entry.seq;
-    const slot = this.#sources.slots.live(entry.slot, entry.generation);
+    const { slots } = this.#sources;
+    const slot =
+      entry.kind === ENTRY_KIND.create
+        ? slots.adopt(entry.slot, entry.generation, nowMs())
+        : slots.live(entry.slot, entry.generation);
     if (slot === null) {
       this.complain(null, 'a write to a file that nobody has open', entry.payloadBytes, entry.seq);
     } else if (!slot.removed) {
@@ -85,40 +102,54 @@ export class BoardBatch {
   }
 
   #addTo(slot: OpenSlot, entry: RingEntry): void {
-    const { kind, flags, offset, seq, payloadBytes, payloadCrc } = entry;
-    const { name, path } = slot;
-    const base = { kind: KIND.write, name, path };
-    switch (kind) {
+    switch (entry.kind) {
+      case ENTRY_KIND.create: {
+        const growing = this.#begin(slot, entry.seq);
+        growing.flags = FLAGS.CREATE | FLAGS.MODE;
+        if ((entry.flags & CUT_FIRST) !== 0) growing.flags |= FLAGS.TRUNCATE;
+        growing.mode = entry.mode & 0o777;
+        return;
+      }
       case ENTRY_KIND.inline:
         this.#addInline(slot, entry);
         return;
-      case ENTRY_KIND.segment: {
-        const { segment, segmentOffset } = entry;
-        if (payloadBytes > limits.payloadBytesMax) {
-          this.complain(slot, `a write of ${payloadBytes} bytes`, payloadBytes, seq);
-        } else if (!this.#sources.isGranted(segment, segmentOffset, payloadBytes)) {
-          this.complain(slot, 'its bytes lie outside of any grant', payloadBytes, seq);
-        } else if (payloadBytes > 0) {
-          const op = operation({
-            ...base,
-            flags: FLAGS.EXTERNAL,
-            offset,
-            payloadBytes,
-            payloadCrc,
-          });
-          this.#push(slot, seq, op, null, [segment, segmentOffset]);
-        }
+      case ENTRY_KIND.segment:
+        this.#addSegment(slot, entry);
+        return;
+      case ENTRY_KIND.truncate: {
+        this.#finish();
+        const { name, path } = slot;
+        const size = entry.offset;
+        const op = operation({ kind: KIND.write, name, path, flags: FLAGS.TRUNCATE, size });
+        this.#push(slot, entry.seq, op);
         return;
       }
-      case ENTRY_KIND.truncate:
-        this.#push(slot, seq, operation({ ...base, flags: FLAGS.TRUNCATE, size: offset }));
-        return;
-      case ENTRY_KIND.attributes: {
-        const { mode, mtimeNs, atimeNs } = entry;
-        const set = flags & SET_FLAGS;
-        const attributes = { mode: mode & 0o7777, mtimeNs, atimeNs };
-        if (set !== 0) this.#push(slot, seq, operation({ ...base, flags: set, ...attributes }));
-      }
+      case ENTRY_KIND.attributes:
+        this.#addAttributes(slot, entry);
+    }
+  }
+
+  #addAttributes(slot: OpenSlot, { flags, mode, mtimeNs, atimeNs, seq }: RingEntry): void {
+    const set = flags & SET_FLAGS;
+    if (set === 0) return;
+    const growing = this.#growing?.slot === slot ? this.#growing : this.#begin(slot, seq);
+    growing.seq = seq;
+    growing.flags |= set;
+    if ((set & FLAGS.MODE) !== 0) growing.mode = mode & 0o7777;
+    if ((set & FLAGS.MTIME) !== 0) growing.mtimeNs = mtimeNs;
+    if ((set & FLAGS.ATIME) !== 0) growing.atimeNs = atimeNs;
+  }
+
+  #addSegment(slot: OpenSlot, entry: RingEntry): void {
+    const { offset, seq, payloadBytes, payloadCrc, segment, segmentOffset } = entry;
+    if (payloadBytes > limits.payloadBytesMax) {
+      this.complain(slot, `a write of ${payloadBytes} bytes`, payloadBytes, seq);
+    } else if (!this.#sources.isGranted(segment, segmentOffset, payloadBytes)) {
+      this.complain(slot, 'its bytes lie outside of any grant', payloadBytes, seq);
+    } else if (payloadBytes > 0) {
+      const growing = this.#toWrite(slot, offset, payloadBytes, 0, seq);
+      growing.crc = payloadCrc;
+      growing.place = [segment, segmentOffset];
     }
   }
 
@@ -130,49 +161,74 @@ export class BoardBatch {
       return;
     }
     if (payloadBytes === 0) return;
-    const growing = this.#growing;
+    const growing = this.#toWrite(slot, offset, payloadBytes, limits.inlinePayloadBytesMax, seq);
+    growing.crc = growing.parts.length === 0 ? payloadCrc : null;
+    growing.parts.push(bytes);
+  }
+
+  /** The record that a write belongs to. `bytesMax`: what one with several writes may have. */
+  #toWrite(slot: OpenSlot, offset: number, bytes: number, bytesMax: number, seq: number): Growing {
+    let growing = this.#growing;
+    const has = growing === null ? 0 : growing.end - growing.offset;
     const continues =
       growing !== null &&
       growing.slot === slot &&
-      growing.end === offset &&
-      offset + payloadBytes - growing.offset <= limits.inlinePayloadBytesMax;
-    if (!continues) {
-      this.#finish();
-      this.#growing = { slot, offset, end: offset + payloadBytes, seq, parts: [bytes] };
-      return;
-    }
-    growing.end = offset + payloadBytes;
+      // A write changes the time that was set before it.
+      (growing.flags & TIME_FLAGS) === 0 &&
+      growing.place === null &&
+      (has === 0 || (growing.end === offset && has + bytes <= bytesMax));
+    if (growing === null || !continues) growing = this.#begin(slot, seq);
+    if (growing.end === growing.offset) growing.offset = offset;
+    growing.end = offset + bytes;
     growing.seq = seq;
-    growing.parts.push(bytes);
+    return growing;
+  }
+
+  #begin(slot: OpenSlot, seq: number): Growing {
+    this.#finish();
+    const growing: Growing = {
+      ...{ slot, seq, flags: 0, mode: 0, mtimeNs: 0n, atimeNs: 0n },
+      ...{ offset: 0, end: 0, parts: [], crc: null, place: null },
+    };
+    this.#growing = growing;
+    return growing;
   }
 
   #finish(): void {
     const growing = this.#growing;
     this.#growing = null;
     if (growing === null) return;
-    const { slot, offset, seq, parts } = growing;
-    const payload = Buffer.concat(parts);
+    const { slot, offset, end, seq, parts, place, mode, mtimeNs, atimeNs } = growing;
     const { name, path } = slot;
-    const sum = { payloadBytes: payload.length, payloadCrc: crc32c(payload) };
-    this.#push(slot, seq, operation({ kind: KIND.write, name, path, offset, ...sum }), payload);
+    const payloadCrc = growing.crc ?? crcOf(parts);
+    const flags = growing.flags | (place === null ? 0 : FLAGS.EXTERNAL);
+    const what = { kind: KIND.write, name, path, flags, offset, mode, mtimeNs, atimeNs };
+    const op = operation({ ...what, payloadBytes: end - offset, payloadCrc });
+    this.#push(slot, seq, op, parts, place);
   }
 
   #push(
     slot: OpenSlot,
     seq: number,
     op: Operation,
-    payload: Buffer | null = null,
+    payload: readonly Buffer[] = [],
     place: Incoming['place'] = null,
   ): void {
-    if (this.#growing !== null) this.#finish();
     const head = headOf(op, seq);
     const problem = invalid(head);
     if (problem !== null) {
       this.complain(slot, problem, op.payloadBytes, seq);
       return;
     }
-    const encoded = encodeHead(head);
-    const bytes = payload === null ? encoded : Buffer.concat([encoded, payload]);
-    this.#records.push({ bytes, head, senderId: this.#sources.senderId, place });
+    // The payload goes from the ring into the log: it stands there until `head` moves on.
+    const { senderId } = this.#sources;
+    this.#records.push({ bytes: encodeHead(head), payload, head, senderId, place });
   }
+}
+
+/** Of the bytes one behind the other. */
+function crcOf(parts: readonly Buffer[]): number {
+  let crc = 0;
+  for (const part of parts) crc = crc32c(part, crc);
+  return crc;
 }

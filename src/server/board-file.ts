@@ -4,9 +4,9 @@
  * It lies in /dev/shm under a name of this account and spool, or in the spool directory where that
  * cannot be written. It is ours alone: a regular file of our account with mode 0600 and one name,
  * never reached through a symbolic link. A board of another boot, spool or layout is void, and a
- * new one takes its place; programs that still have the old one mapped find out by its id. Ring and
- * header have their memory from the start, a slot when it is given out, so that no access can fail
- * for want of it.
+ * new one takes its place; programs that still have the old one mapped find out by its id. All but
+ * the slots has its memory from the start, a slot when it is given out or spare, so that no access
+ * can fail for want of it.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -27,7 +27,15 @@ import { join, resolve } from 'node:path';
 import type { NativeAddon } from '../base/addon.ts';
 import { errnoOf } from '../base/errors.ts';
 import { readU64, writeU64 } from '../protocol/operation.ts';
-import { BOARD, BOARD_BYTES, HEADER, RING_AT, SLOTS_AT } from './board-layout.ts';
+import {
+  BOARD,
+  BOARD_BYTES,
+  HEADER,
+  RING_AT,
+  ROWS_AT,
+  SLOTS_AT,
+  SPARES_AT,
+} from './board-layout.ts';
 
 export interface BoardFile {
   readonly path: string;
@@ -84,8 +92,8 @@ function prefix(): string {
   return `kangaroo-${process.getuid?.() ?? -1}-`;
 }
 
-/** Files that programs make for locks and maps of what they have open, see native/preload. */
-const SIDE_FILES = ['locks', 'flocks', 'maps'] as const;
+/** Files that programs make for locks, maps and what they have read, see native. */
+const SIDE_FILES = ['locks', 'flocks', 'maps', 'reads'] as const;
 
 /** Nobody is to find it again. */
 export function removeBoardFile(path: string, boardId: string): void {
@@ -183,6 +191,8 @@ function isSound(header: Buffer, spoolId: string, bootId: string): boolean {
     readU64(header, HEADER.slotsAt) === SLOTS_AT &&
     readU64(header, HEADER.ringAt) === RING_AT &&
     readU64(header, HEADER.ringBytes) === BOARD.ringBytes &&
+    readU64(header, HEADER.rowsAt) === ROWS_AT &&
+    readU64(header, HEADER.sparesAt) === SPARES_AT &&
     Number.isSafeInteger(tail) &&
     head <= tail &&
     tail - head <= BOARD.ringBytes &&
@@ -205,7 +215,7 @@ function make(
   try {
     ftruncateSync(fd, BOARD_BYTES);
     reserveMemory(native, fd, 0, BOARD.headerBytes);
-    reserveMemory(native, fd, RING_AT, BOARD.ringBytes);
+    reserveMemory(native, fd, RING_AT, BOARD_BYTES - RING_AT);
     const memory = native.mapShared(fd, BOARD_BYTES);
     const boardId = randomBytes(16).toString('hex');
     const header = Buffer.from(memory, 0, BOARD.headerBytes);
@@ -219,6 +229,9 @@ function make(
     writeU64(header, SLOTS_AT, HEADER.slotsAt);
     writeU64(header, RING_AT, HEADER.ringAt);
     writeU64(header, BOARD.ringBytes, HEADER.ringBytes);
+    writeU64(header, ROWS_AT, HEADER.rowsAt);
+    writeU64(header, SPARES_AT, HEADER.sparesAt);
+    header.writeUInt32LE(1, HEADER.epoch);
     writeU64(header, 1, HEADER.nextSeq);
     header.writeUInt32LE(1, HEADER.asleep);
     const spoolPath = Buffer.from(resolve(directory), 'utf8');

@@ -10,7 +10,7 @@ import { readU64, writeU64 } from '../protocol/operation.ts';
 
 export const BOARD = {
   magic: 0x314452414f42474bn,
-  version: 1,
+  version: 2,
   headerBytes: 4096,
   slotBytes: 4608,
   slots: 8192,
@@ -18,6 +18,10 @@ export const BOARD = {
   payloadBytesMax: 1024 * 1024,
   inlineBytesMax: 4096,
   inlineRoomBytesMax: 64 * 1024,
+  rows: 32_768,
+  rowBytes: 80,
+  spares: 1024,
+  leaseMs: 1_000,
 } as const;
 
 /** Offsets in the header. */
@@ -37,6 +41,12 @@ export const HEADER = {
   lock: 128,
   tail: 256,
   nextSeq: 264,
+  epoch: 288,
+  rowsUsed: 292,
+  sparesTaken: 296,
+  sparesGiven: 300,
+  rowsAt: 304,
+  sparesAt: 312,
   head: 320,
   asleep: 328,
   room: 332,
@@ -55,6 +65,7 @@ export const SLOT = {
   mtimeNs: 40,
   nameBytes: 48,
   pathBytes: 50,
+  openedMs: 56,
   name: 64,
   path: 320,
 } as const;
@@ -80,14 +91,26 @@ export const ENTRY = {
   end: 64,
 } as const;
 
-export const ENTRY_KIND = { skip: 0, segment: 1, inline: 2, truncate: 3, attributes: 4 } as const;
+export const ENTRY_KIND = {
+  skip: 0,
+  segment: 1,
+  inline: 2,
+  truncate: 3,
+  attributes: 4,
+  create: 5,
+} as const;
+
+/** Flag of an entry that creates: what a destination has, whom nobody could ask, is emptied. */
+export const CUT_FIRST = 1;
 
 /** The lowest bit of an entry's state: nothing is added to it any more. */
 export const SEALED = 1n;
 
 export const SLOTS_AT = BOARD.headerBytes;
 export const RING_AT = SLOTS_AT + BOARD.slots * BOARD.slotBytes;
-export const BOARD_BYTES = RING_AT + BOARD.ringBytes;
+export const ROWS_AT = RING_AT + BOARD.ringBytes;
+export const SPARES_AT = ROWS_AT + BOARD.rows * BOARD.rowBytes;
+export const BOARD_BYTES = SPARES_AT + BOARD.spares * 4;
 
 /** An entry's head as it stands in the ring. */
 export interface RingEntry {
@@ -164,7 +187,7 @@ export function encodeEntry(entry: EntryFields, ring: Buffer, at: number): void 
 /** What is wrong with an entry of which `left` bytes of the ring are left; null: it can be read. */
 export function unreadable(entry: RingEntry, left: number): string | null {
   const { kind, bytes, room, payloadBytes } = entry;
-  if (kind < ENTRY_KIND.segment || kind > ENTRY_KIND.attributes) return `kind ${kind}`;
+  if (kind < ENTRY_KIND.segment || kind > ENTRY_KIND.create) return `kind ${kind}`;
   if (bytes % 8 !== 0 || bytes < ENTRY.end || bytes > left) return `length ${bytes}`;
   if (kind !== ENTRY_KIND.inline) return null;
   if (room > bytes - ENTRY.end || payloadBytes > room) return `payload of ${payloadBytes}`;

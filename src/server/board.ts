@@ -16,15 +16,17 @@
 import { closeSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { NativeAddon } from '../base/addon.ts';
-import { deadlineIn, sleep, within } from '../base/deadline.ts';
+import { type Deadline, deadlineIn, hasPassed, sleep, within } from '../base/deadline.ts';
 import { KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { type Operation, KIND } from '../protocol/operation.ts';
+import { isWithin } from '../route/address.ts';
 import type { Incoming } from '../spool/spool.ts';
 import { appendWhenRoom, type Taker } from './append.ts';
 import { BoardBatch } from './board-batch.ts';
 import { type BoardFile, findBoardFile, makeBoardFile, removeBoardFile } from './board-file.ts';
 import { HEADER, BOARD, ENTRY, ENTRY_KIND, RING_AT, SEALED } from './board-layout.ts';
+import { BoardNames } from './board-names.ts';
 import { sizeAfter, walkRing } from './board-ring.ts';
 import { OldExtents } from './old-extents.ts';
 import type { Server } from './server.ts';
@@ -45,6 +47,7 @@ const STOP_DRAIN_MS = 2_000;
 export class Board implements Taker {
   readonly server: Server;
   readonly slots: Slots;
+  readonly names: BoardNames;
   readonly #native: NativeAddon;
   readonly #file: BoardFile;
   readonly #ring: Buffer;
@@ -77,10 +80,15 @@ export class Board implements Taker {
     spool.taken.meet(file.boardId, true);
     this.#lastSeq = spool.taken.highest(file.boardId);
     spool.taken.raiseFloor(file.boardId, this.#lastSeq);
+    this.#voidSpares();
     this.slots = new Slots(native, file, (work) => this.locked(work));
+    const isBeingMade = (name: string, path: string): boolean => this.#isBeingMade(name, path);
+    this.names = new BoardNames(native, file.memory, (work) => this.locked(work), isBeingMade);
+    this.names.clear();
     this.#holders = new SlotHolders(file.boardId, this.slots, () => !this.isBehind);
     this.#old = new OldExtents(spool.data, walkRing(this.#ring, this.#at, this.#oldUntil));
     Atomics.store(this.#words, HEADER.asleep / 4, 1);
+    this.slots.refill();
   }
 
   /** The one that an earlier server left, with what stands in it. @throws errno errors */
@@ -149,6 +157,7 @@ export class Board implements Taker {
 
   /** An operation that came from elsewhere has been taken: what is open hears of it. */
   noteOther(op: Operation): void {
+    this.names.noteOther(op);
     if (this.slots.openCount === 0) return;
     const { name, path, path2 } = op;
     if (op.kind === KIND.rename) this.slots.renamed(name, path, path2);
@@ -169,17 +178,27 @@ export class Board implements Taker {
   }
 
   /** Makes sure that a slot can be given out. @throws KangarooError BUSY */
-  async roomForSlot(): Promise<void> {
+  async roomForSlot(deadline: Deadline): Promise<void> {
+    void this.#lookForSlots();
+    while (this.slots.freeCount === 0) {
+      await this.#lookForSlots();
+      if (this.slots.freeCount > 0) return;
+      if (hasPassed(deadline)) {
+        throw new KangarooError('BUSY', `${BOARD.slots} files are open at this server`);
+      }
+      await sleep(limits.slotRoundEveryMs, this.ended);
+    }
+  }
+
+  /** Takes slots back that nobody uses, once there are few and the last look is some time ago. */
+  async #lookForSlots(): Promise<void> {
     const { freeCount } = this.slots;
-    if (freeCount >= BOARD.slots / 4) return;
-    if (freeCount > 0 && !this.#holders.isDue) return;
-    const round = this.#holders.takeBack().catch((error: unknown) => {
+    if (freeCount >= BOARD.slots / 2 || (freeCount > 0 && !this.#holders.isDue)) return;
+    try {
+      await this.#holders.takeBack();
+      this.slots.refill();
+    } catch (error) {
       this.server.logger.error({ err: error }, 'looking for open files of programs');
-    });
-    if (freeCount > 0) return;
-    await round;
-    if (this.slots.freeCount === 0) {
-      throw new KangarooError('BUSY', `${BOARD.slots} files are open at this server`);
     }
   }
 
@@ -216,6 +235,26 @@ export class Board implements Taker {
 
   #load(offset: number): number {
     return Number(Atomics.load(this.#longs, offset / 8));
+  }
+
+  /** Programs make no files before they are given slots anew: those of before are read back. */
+  #voidSpares(): void {
+    this.locked(() => {
+      const taken = Atomics.load(this.#words, HEADER.sparesTaken / 4);
+      Atomics.store(this.#words, HEADER.sparesGiven / 4, taken);
+    });
+  }
+
+  /** To be called under the lock: is there one at or below `path` in the ring that nobody took? */
+  #isBeingMade(name: string, path: string): boolean {
+    if (!this.isBehind) return false;
+    for (const { entry } of walkRing(this.#ring, this.#at, this.#tail)) {
+      if (entry?.kind !== ENTRY_KIND.create) continue;
+      if (this.slots.live(entry.slot, entry.generation) !== null) continue;
+      const made = this.slots.nameIn(entry.slot);
+      if (made?.name === name && isWithin(made.path, path)) return true;
+    }
+    return false;
   }
 
   #setIncarnation(incarnation: number, timeoutMs: number): void {
@@ -289,7 +328,9 @@ export class Board implements Taker {
     for (const standing of walkRing(this.#ring, this.#at, tail)) {
       if (standing.entry === null) break;
       const { entry, next } = standing;
-      const slot = this.slots.live(entry.slot, entry.generation);
+      const slot =
+        this.slots.live(entry.slot, entry.generation) ??
+        (entry.kind === ENTRY_KIND.create ? this.slots.nameIn(entry.slot) : null);
       if (slot?.name === this.server.name) isOwn = true;
       bytes += 136 + (slot === null ? 0 : slot.name.length + slot.path.length);
       // A growing one may be as long as its room by the time it is taken.
@@ -347,6 +388,8 @@ export class Board implements Taker {
     Atomics.store(this.#longs, HEADER.head / 8, BigInt(this.#at));
     Atomics.add(this.#words, HEADER.room / 4, 1);
     this.#native.futexWake(this.#file.memory, HEADER.room);
+    this.slots.refill();
+    void this.#lookForSlots();
     if (this.#at >= this.#oldUntil && this.#old !== null) {
       this.#old.release();
       this.#old = null;

@@ -8,7 +8,7 @@
  * now has no placeholder yet and stays.
  */
 import { readdir, readlink, stat } from 'node:fs/promises';
-import { nowMs, sleep } from '../base/deadline.ts';
+import { monotonicMs, nowMs, sleep } from '../base/deadline.ts';
 import { limits } from '../base/limits.ts';
 import type { OpenSlot, Slots } from './slots.ts';
 
@@ -50,9 +50,11 @@ export class SlotHolders {
 
   async #takeBack(): Promise<void> {
     const before = nowMs();
+    const sinceMs = monotonicMs() - limits.slotKeptMs;
     const first = await this.#look();
     const unheld = [...this.#slots.all()].filter((slot) => {
-      return !first.has(keyOf(slot)) && slot.givenMs < before - limits.slotKeptMs;
+      const isOld = slot.givenMs < before - limits.slotKeptMs;
+      return isOld && this.#slots.openedMs(slot) < sinceMs && !first.has(keyOf(slot));
     });
     if (unheld.length === 0) return;
     await sleep(APART_MS);
@@ -62,7 +64,7 @@ export class SlotHolders {
       const isStill = this.#slots.live(slot.index, slot.generation) === slot;
       // Given out again since, to somebody who opened the same file.
       const isOld = slot.givenMs < before - limits.slotKeptMs;
-      if (isStill && isOld && !second.has(keyOf(slot))) this.#slots.free(slot);
+      if (isStill && isOld && !second.has(keyOf(slot))) this.#slots.free(slot, sinceMs);
     }
   }
 

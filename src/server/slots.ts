@@ -11,10 +11,21 @@ import { type NativeAddon } from '../base/addon.ts';
 import { invalidName, invalidPath } from '../protocol/operation.ts';
 import { isWithin } from '../route/address.ts';
 import { type BoardFile, reserveMemory } from './board-file.ts';
-import { BOARD, inodeNumber, SLOT, SLOT_FLAGS, SLOT_KIND, SLOTS_AT } from './board-layout.ts';
+import {
+  BOARD,
+  HEADER,
+  inodeNumber,
+  SLOT,
+  SLOT_FLAGS,
+  SLOT_KIND,
+  SLOTS_AT,
+  SPARES_AT,
+} from './board-layout.ts';
 
 /** Read back at a time after a restart; by read, because looking at memory would make it exist. */
 const READ_SLOTS = 256;
+/** Spare ones at the start; more when programs make files faster than they are looked after. */
+const SPARES_AT_LEAST = 32;
 
 export interface OpenSlot {
   readonly index: number;
@@ -45,6 +56,9 @@ export class Slots {
   readonly #open = new Map<number, OpenSlot>();
   readonly #byPlace = new Map<string, OpenSlot>();
   readonly #free: number[] = [];
+  /** Those that programs may make files in; some have one already, which is still in the ring. */
+  readonly #spare = new Set<number>();
+  #sparesWanted = SPARES_AT_LEAST;
   /** Another one on each board: what programs keep of an earlier board must not fit this one. */
   readonly #first: number;
 
@@ -91,21 +105,65 @@ export class Slots {
     const at = SLOTS_AT + index * BOARD.slotBytes;
     reserveMemory(this.#native, this.#file.fd, at, BOARD.slotBytes);
     this.#free.pop();
-    const last = Atomics.load(this.#words, (at + SLOT.generation) / 4);
-    const generation = last === 0 ? this.#first : last === 0xffff_ffff ? 1 : last + 1;
-    const bytes = this.#bytes;
-    bytes.writeUInt32LE(kind, at + SLOT.kind);
+    const generation = this.#nextGeneration(at);
     this.#word(at + SLOT.flags, 0);
     this.#writeName(at, name, path);
     this.#writeFacts(at, facts);
+    this.#word(at + SLOT.kind, kind);
     this.#word(at + SLOT.generation, generation);
-    const slot: OpenSlot = {
-      ...{ index, generation, kind, name, path },
-      ...{ removed: false, givenMs: nowMs, beneath: '' },
-    };
-    this.#open.set(index, slot);
-    this.#byPlace.set(keyOf(name, path), slot);
-    return slot;
+    return this.#opened({ index, generation, kind, name, path, removed: false, givenMs: nowMs });
+  }
+
+  /** Spare slots for programs that make files, if there are too few and slots are not short. */
+  refill(): void {
+    const given = Atomics.load(this.#words, HEADER.sparesGiven / 4);
+    const left = (given - Atomics.load(this.#words, HEADER.sparesTaken / 4)) >>> 0;
+    if (left >= this.#sparesWanted / 2 || this.#free.length < BOARD.spares) return;
+    if (left === 0) this.#sparesWanted = Math.min(this.#sparesWanted * 4, BOARD.spares);
+    const more = this.#free.slice(-(this.#sparesWanted - left)).reverse();
+    for (const [i, index] of more.entries()) {
+      const at = SLOTS_AT + index * BOARD.slotBytes;
+      reserveMemory(this.#native, this.#file.fd, at, BOARD.slotBytes);
+      this.#word(at + SLOT.kind, SLOT_KIND.free);
+      this.#word(at + SLOT.generation, this.#nextGeneration(at));
+      this.#bytes.writeUInt32LE(index, SPARES_AT + (((given + i) >>> 0) % BOARD.spares) * 4);
+      this.#spare.add(index);
+    }
+    this.#free.length -= more.length;
+    const count = (given + more.length) >>> 0;
+    this.#locked(() => Atomics.store(this.#words, HEADER.sparesGiven / 4, count));
+  }
+
+  /**
+   * The slot that a program made a file in, by its entry in the ring. null: it is none that was
+   * spare, or what the program wrote into it is no name.
+   */
+  adopt(index: number, generation: number, nowMs: number): OpenSlot | null {
+    const known = this.live(index, generation);
+    if (known !== null || !this.#spare.has(index)) return known;
+    const at = SLOTS_AT + index * BOARD.slotBytes;
+    const slot = readSlot(this.#bytes, at, index, nowMs);
+    if (slot?.generation !== generation || slot.kind !== SLOT_KIND.file) return null;
+    this.#spare.delete(index);
+    return this.#opened(slot);
+  }
+
+  /** What stands in a slot that was not adopted yet; null: nothing that could be a name. */
+  nameIn(index: number): Pick<OpenSlot, 'name' | 'path'> | null {
+    if (index >= BOARD.slots) return null;
+    return readSlot(this.#bytes, SLOTS_AT + index * BOARD.slotBytes, index, 0);
+  }
+
+  #nextGeneration(at: number): number {
+    const last = Atomics.load(this.#words, (at + SLOT.generation) / 4);
+    return last === 0 ? this.#first : last === 0xffff_ffff ? 1 : last + 1;
+  }
+
+  #opened(slot: Omit<OpenSlot, 'beneath'>): OpenSlot {
+    const opened: OpenSlot = { ...slot, beneath: '' };
+    this.#open.set(slot.index, opened);
+    if (!slot.removed) this.#byPlace.set(keyOf(slot.name, slot.path), opened);
+    return opened;
   }
 
   facts(slot: OpenSlot): SlotFacts {
@@ -174,12 +232,26 @@ export class Slots {
     }
   }
 
-  /** Nobody has it open. */
-  free(slot: OpenSlot): void {
+  /** When a program opened it last without asking, on the clock of monotonicMs. */
+  openedMs(slot: OpenSlot): number {
+    return Number(Atomics.load(this.#longs, (atOf(slot) + SLOT.openedMs) / 8));
+  }
+
+  /**
+   * Nobody has it open. False: somebody has opened it since `sinceMs`, and it stays: a program says
+   * so first and looks then whether it is free, here it is the other way round.
+   */
+  free(slot: OpenSlot, sinceMs: number): boolean {
+    this.#word(atOf(slot) + SLOT.kind, SLOT_KIND.free);
+    if (this.openedMs(slot) >= sinceMs) {
+      this.#word(atOf(slot) + SLOT.kind, slot.kind);
+      return false;
+    }
     this.#open.delete(slot.index);
-    if (!slot.removed) this.#byPlace.delete(keyOf(slot.name, slot.path));
-    this.#bytes.writeUInt32LE(SLOT_KIND.free, atOf(slot) + SLOT.kind);
+    const key = keyOf(slot.name, slot.path);
+    if (this.#byPlace.get(key) === slot) this.#byPlace.delete(key);
     this.#free.push(slot.index);
+    return true;
   }
 
   #below(name: string, path: string): OpenSlot[] {
@@ -213,28 +285,32 @@ export class Slots {
     const part = Buffer.alloc(READ_SLOTS * BOARD.slotBytes);
     for (let first = 0; first < BOARD.slots; first += READ_SLOTS) {
       readSync(this.#file.fd, part, 0, part.length, SLOTS_AT + first * BOARD.slotBytes);
-      for (let i = 0; i < READ_SLOTS; i++) this.#readOne(first + i, part, i * BOARD.slotBytes);
+      for (let i = 0; i < READ_SLOTS; i++) {
+        const slot = readSlot(part, i * BOARD.slotBytes, first + i, 0);
+        if (slot !== null) this.#opened(slot);
+      }
     }
   }
+}
 
-  #readOne(index: number, part: Buffer, at: number): void {
-    const kind = part.readUInt32LE(at + SLOT.kind);
-    if (kind !== SLOT_KIND.file && kind !== SLOT_KIND.directory) return;
-    const nameBytes = part.readUInt16LE(at + SLOT.nameBytes);
-    const pathBytes = part.readUInt16LE(at + SLOT.pathBytes);
-    if (nameBytes >= SLOT_NAME_BYTES || pathBytes >= SLOT_PATH_BYTES) return;
-    const name = part.toString('latin1', at + SLOT.name, at + SLOT.name + nameBytes);
-    const path = part.toString('latin1', at + SLOT.path, at + SLOT.path + pathBytes);
-    if (invalidName(name) || invalidPath(path)) return;
-    const generation = part.readUInt32LE(at + SLOT.generation);
-    const removed = (part.readUInt32LE(at + SLOT.flags) & SLOT_FLAGS.REMOVED) !== 0;
-    const slot: OpenSlot = {
-      ...{ index, generation, kind, name, path },
-      ...{ removed, givenMs: 0, beneath: '' },
-    };
-    this.#open.set(index, slot);
-    if (!removed) this.#byPlace.set(keyOf(name, path), slot);
-  }
+/** null: there is no file in it. */
+function readSlot(
+  bytes: Buffer,
+  at: number,
+  index: number,
+  givenMs: number,
+): Omit<OpenSlot, 'beneath'> | null {
+  const kind = bytes.readUInt32LE(at + SLOT.kind);
+  if (kind !== SLOT_KIND.file && kind !== SLOT_KIND.directory) return null;
+  const nameBytes = bytes.readUInt16LE(at + SLOT.nameBytes);
+  const pathBytes = bytes.readUInt16LE(at + SLOT.pathBytes);
+  if (nameBytes >= SLOT_NAME_BYTES || pathBytes >= SLOT_PATH_BYTES) return null;
+  const name = bytes.toString('latin1', at + SLOT.name, at + SLOT.name + nameBytes);
+  const path = bytes.toString('latin1', at + SLOT.path, at + SLOT.path + pathBytes);
+  if (invalidName(name) || invalidPath(path)) return null;
+  const generation = bytes.readUInt32LE(at + SLOT.generation);
+  const removed = (bytes.readUInt32LE(at + SLOT.flags) & SLOT_FLAGS.REMOVED) !== 0;
+  return { index, generation, kind, name, path, removed, givenMs };
 }
 
 const SLOT_NAME_BYTES = SLOT.path - SLOT.name;

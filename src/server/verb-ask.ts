@@ -97,6 +97,8 @@ async function discard(asked: Asked): Promise<object> {
   }
   const { target } = asked.args;
   const given = await server.stuck.discard(target);
+  // What was given up is not there any more.
+  server.board?.names.clear();
   given.push(...unreachable(asked));
   server.giveUp(given);
   // Durable before it is answered: what was given up must not come back with the next start.

@@ -33,6 +33,7 @@ interface Changing {
   readonly request: Request;
   readonly look: Look;
   readonly deadline: Deadline;
+  readonly signal: AbortSignal;
 }
 
 interface Change {
@@ -44,7 +45,7 @@ interface Change {
   readonly ask?: (changing: Changing) => Promise<void>;
   /** null: nothing has to be done. @throws KangarooError, LookAgain */
   readonly decide: (changing: Changing) => Operation | null;
-  readonly after: (changing: Changing) => void;
+  readonly after: (changing: Changing, op: Operation) => void;
 }
 
 const onlyPath = ({ path }: Request): readonly string[] => [path];
@@ -55,20 +56,22 @@ const CHANGES: Readonly<Record<number, Change>> = {
     paths: onlyPath,
     parents: ({ path }) => [splitPath(path)[0]],
     decide: mkdir,
-    after: () => {},
+    after: ({ board, request: { name, path, mode } }, { flags }) => {
+      board.names.knowNew(name, path, mode & 0o777, (flags & FLAGS.PARENTS) !== 0);
+    },
   },
   [CHANGE_KIND.rmdir]: {
     paths: onlyPath,
     parents: none,
     ask: async (changing) => await assertEmptyBeneath(changing, changing.request.path),
     decide: rmdir,
-    after: ({ board, request: { name, path } }) => board.slots.removed(name, path),
+    after: afterRemoval,
   },
   [CHANGE_KIND.unlink]: {
     paths: onlyPath,
     parents: none,
     decide: unlink,
-    after: ({ board, request: { name, path } }) => board.slots.removed(name, path),
+    after: afterRemoval,
   },
   [CHANGE_KIND.rename]: {
     paths: ({ path, path2 }) => [path, path2],
@@ -100,7 +103,7 @@ export async function change(session: Session, frame: Frame, signal: AbortSignal
   const makesName = kind === CHANGE_KIND.mkdir;
   const waitsMs = makesName ? limits.awayLookupMs : Infinity;
   const look = new Look(server, name, row.paths(request), row.parents(request), deadline, waitsMs);
-  const changing = { session, board, request, look, deadline };
+  const changing = { session, board, request, look, deadline, signal };
   try {
     await carryOut(changing, row);
   } finally {
@@ -110,21 +113,34 @@ export async function change(session: Session, frame: Frame, signal: AbortSignal
 }
 
 async function carryOut(changing: Changing, row: Change): Promise<void> {
-  const { session, request, look } = changing;
+  const { session, board, request, look, deadline, signal } = changing;
   for (;;) {
+    if (board.isBehind) await within(board.drained(), deadline, 'change', signal);
     await look.prepare();
     try {
       // What is refused already need not wait for room.
       row.decide(changing);
       await row.ask?.(changing);
-      const decide = (): Operation | null => row.decide(changing);
-      const after = (): void => row.after(changing);
+      const decide = (): Operation | null => {
+        if (!claim(changing)) throw new LookAgain();
+        return row.decide(changing);
+      };
+      const after = (op: Operation): void => row.after(changing, op);
       await spoolOwn(session, request.name, request.seq, decide, after);
       return;
     } catch (error) {
       if (!(error instanceof LookAgain)) throw error;
     }
   }
+}
+
+/** Programs ask for these names from now on. False: one has been made meanwhile. */
+function claim({ board, request, look }: Changing): boolean {
+  const { kind, name, path, path2 } = request;
+  if (kind !== CHANGE_KIND.rename) return board.names.claim(name, path);
+  const isDirectory = look.at(path).kind === FOUND_KIND.directory;
+  const isFree = isDirectory ? board.names.claimAll(name, path) : board.names.claim(name, path);
+  return board.names.claim(name, path2) && isFree;
 }
 
 function mkdir({ look, request }: Changing): Operation {
@@ -190,6 +206,11 @@ function cut({ look, request: { name, path, size } }: Changing): Operation {
   const there = assertThere(look, name, path);
   if (there.kind === FOUND_KIND.directory) throw failed('IS_DIRECTORY', name, path);
   return operation({ kind: KIND.write, name, path, flags: FLAGS.TRUNCATE, size });
+}
+
+function afterRemoval({ board, request: { name, path } }: Changing): void {
+  board.slots.removed(name, path);
+  board.names.knowAbsent(name, path, false);
 }
 
 function afterSet({ board, request }: Changing): void {

@@ -3,14 +3,34 @@ import { KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Frame } from '../protocol/frame.ts';
 import { decodeMessage, FOUND_KIND, type Message } from '../protocol/messages.ts';
+import type { Board } from './board.ts';
+import type { Facts } from './reader.ts';
 import type { Session } from './session.ts';
 
 export async function stat(session: Session, frame: Frame): Promise<void> {
   const { name, path, timeoutMs, hops } = decodeMessage('STAT', frame);
   const { server, connection } = session;
   const beneath = server.beneath(name, path, hops);
-  const facts = await server.reader.stat(name, path, beneath, session.deadline(timeoutMs));
+  const tell = session.local ? teller(server.board, name, path) : null;
+  let facts: Facts;
+  try {
+    facts = await server.reader.stat(name, path, beneath, session.deadline(timeoutMs));
+  } catch (error) {
+    if (error instanceof KangarooError && error.code === 'NOT_FOUND') tell?.(null);
+    throw error;
+  }
+  tell?.(facts);
   connection.send('FOUND', { ...facts, ...timeHere(session, name, path) }, frame.callId);
+}
+
+/** Tells adapted programs what a name was found to be, if names have stood still since now. */
+function teller(board: Board | null, name: string, path: string): (facts: Facts | null) => void {
+  const before = board?.names.changes;
+  return (facts) => {
+    if (board === null || board.names.changes !== before) return;
+    if (facts === null) board.names.knowAbsent(name, path, false);
+    else board.names.know(name, path, facts, board.slots.of(name, path), false);
+  };
 }
 
 export async function list(session: Session, frame: Frame): Promise<void> {

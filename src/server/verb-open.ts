@@ -7,7 +7,7 @@
  * opens one fails. An open that creates does not wait long for a network: a destination that does
  * not answer in limits.awayLookupMs counts as one where the file is not and its directory is.
  */
-import { nowMs, within } from '../base/deadline.ts';
+import { type Deadline, nowMs, within } from '../base/deadline.ts';
 import { KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Frame } from '../protocol/frame.ts';
@@ -36,6 +36,8 @@ interface Opening {
   readonly request: Message<'OPEN'>;
   readonly look: Look;
   readonly parent: string;
+  readonly deadline: Deadline;
+  readonly signal: AbortSignal;
 }
 
 /** What an open comes to: the file as it was, and what is to be done to it. */
@@ -50,13 +52,12 @@ export async function open(session: Session, frame: Frame, signal: AbortSignal):
   const { name, path, flags } = request;
   const board = adaptedBoard(session, [name, path]);
   const deadline = session.deadline(request.timeoutMs);
-  if (board.isBehind) await within(board.drained(), deadline, 'open', signal);
   const creates = (flags & OPEN_FLAGS.CREATE) !== 0;
   const [parent] = splitPath(path);
   const waitsMs = creates ? limits.awayLookupMs : Infinity;
   const look = new Look(server, name, [path], creates ? [parent] : [], deadline, waitsMs);
   try {
-    const slot = await openSlot({ session, board, request, look, parent });
+    const slot = await openSlot({ session, board, request, look, parent, deadline, signal });
     const { index, generation, kind } = slot;
     const facts = board.slots.facts(slot);
     const ino = inodeNumber(name, path);
@@ -69,12 +70,16 @@ export async function open(session: Session, frame: Frame, signal: AbortSignal):
 async function openSlot(opening: Opening): Promise<OpenSlot> {
   const { session, board, request, look } = opening;
   for (;;) {
+    if (board.isBehind) await within(board.drained(), opening.deadline, 'open', opening.signal);
     await look.prepare();
-    await board.roomForSlot();
+    await board.roomForSlot(opening.deadline);
     try {
-      if (plan(opening).op === null) {
+      const planned = plan(opening);
+      if (planned.op === null) {
         if (isNumbered(request)) session.server.spool.taken.add(session.senderId, request.seq);
-        return slotFor(opening, plan(opening));
+        const slot = slotFor(opening, planned);
+        tellOf(opening, planned.there, slot);
+        return slot;
       }
       return await makeFile(opening);
     } catch (error) {
@@ -85,21 +90,36 @@ async function openSlot(opening: Opening): Promise<OpenSlot> {
 
 /** Appends what has to be done, if that is still so when there is room for it. */
 async function makeFile(opening: Opening): Promise<OpenSlot> {
-  const { session, request } = opening;
+  const { session, board, request } = opening;
   let slot: OpenSlot | null = null;
   let last: Plan | null = null;
-  await spoolOwn(session, request.name, request.seq, () => {
+  const decide = (): Operation | null => {
+    if (!board.names.claim(request.name, request.path)) throw new LookAgain();
     last = plan(opening);
     // Before anything is done: there may be no memory for one.
     slot = slotFor(opening, last);
     return last.op;
+  };
+  await spoolOwn(session, request.name, request.seq, decide, () => {
+    if (slot !== null && last !== null) tellOf(opening, last.there, slot);
   });
   if (slot === null || last === null) throw new KangarooError('INTERNAL', 'open without a plan');
   return slot;
 }
 
+/** Programs need not ask for it again, nor perhaps for others that they make beside it. */
+function tellOf({ session, board, request, parent }: Opening, there: There, slot: OpenSlot): void {
+  const { name, path } = request;
+  const kind = slot.kind === SLOT_KIND.directory ? FOUND_KIND.directory : FOUND_KIND.file;
+  board.names.know(name, path, { ...there, kind }, slot, false);
+  if (there.kind !== FOUND_KIND.absent) return;
+  const { known, beneath } = session.server.spool.view(name).lookup(parent);
+  const isAllHere = known === 'directory' && beneath === 'none';
+  if (there.isAway || isAllHere) board.names.keep(name, parent);
+}
+
 /** By the rules of open(2). @throws KangarooError, LookAgain */
-function plan({ session, request, look, parent }: Opening): Plan {
+function plan({ session, board, request, look, parent }: Opening): Plan {
   const { name, path, flags, mode, seq } = request;
   const { taken } = session.server.spool;
   const isWanted = (flag: number): boolean => (flags & flag) !== 0;
@@ -108,6 +128,7 @@ function plan({ session, request, look, parent }: Opening): Plan {
   const there = look.at(path);
   const isThere = there.kind !== FOUND_KIND.absent;
   if (!isThere && !isWanted(OPEN_FLAGS.CREATE)) {
+    board.names.knowAbsent(name, path, there.isAway);
     throw new KangarooError('NOT_FOUND', `${address}: no such file or directory`);
   }
   if (isThere && isWanted(OPEN_FLAGS.CREATE) && isWanted(OPEN_FLAGS.EXCLUSIVE) && !isDone) {

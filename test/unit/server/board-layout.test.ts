@@ -11,6 +11,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   BOARD,
+  CUT_FIRST,
   decodeEntry,
   encodeEntry,
   ENTRY,
@@ -49,6 +50,11 @@ const WANTED: readonly (readonly [expression: string, value: number | bigint])[]
   ['KG_PAYLOAD_MAX', BOARD.payloadBytesMax],
   ['KG_INLINE_MAX', BOARD.inlineBytesMax],
   ['KG_INLINE_ROOM_MAX', BOARD.inlineRoomBytesMax],
+  ['KG_ROWS', BOARD.rows],
+  ['sizeof(struct kg_row)', BOARD.rowBytes],
+  ['KG_SPARES', BOARD.spares],
+  ['KG_LEASE_MS', BOARD.leaseMs],
+  ['KG_CUT_FIRST', CUT_FIRST],
   ['KG_SEALED', SEALED],
   ['sizeof(struct kg_entry)', entryEnd],
   ['KG_SLOT_FREE', SLOT_KIND.free],

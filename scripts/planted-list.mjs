@@ -43,7 +43,7 @@ export const PLANTED = [
     old: 'await Promise.all([server.spool.sync(), server.destination?.sync()]);',
     becomes: 'void Promise.all([server.spool.sync(), server.destination?.sync()]);',
     why: 'the answer does not wait',
-    tests: trace('syncs come before'),
+    tests: trace('the mover is told to forget'),
   },
   {
     id: 'commit-without-destination',
@@ -51,7 +51,7 @@ export const PLANTED = [
     old: 'await Promise.all([server.spool.sync(), server.destination?.sync()]);',
     becomes: 'await server.spool.sync();',
     why: 'what was applied is not durable when the mover is told to forget it',
-    tests: trace('destination'),
+    tests: trace('the mover is told to forget'),
   },
   {
     id: 'taken-before-applied',

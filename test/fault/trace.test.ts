@@ -1,9 +1,8 @@
 /**
  * The order of syncs and answers (invariants I1, I2, and the directory syncs that ext4 would
- * forgive),
- * checked on the system calls of a round of put, commit and push at the first hop and at the
- * destination. The rules are in support/lint.ts; each must also be able to fail, so every kind of
- * sync is taken out of the recorded trace once, and the lint has to complain. Needs strace.
+ * forgive), checked on the system calls of a round of put, commit and push at the first hop and at
+ * the destination. The rules are in support/lint.ts; each must also be able to fail, so every kind
+ * of sync is taken out of the recorded trace once, and the lint has to complain. Needs strace.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -29,9 +28,15 @@ let atLast: Call[] = [];
 /** With nothing but puts, and a push that no commit went before. */
 let pushedAtFirst: Call[] = [];
 let pushedAtLast: Call[] = [];
+/** Delivered, with neither commit nor push, and syncs that take their time. */
+let releasedAtLast: Call[] = [];
 
-async function attach(hop: Hop, out: string): Promise<ChildProcess> {
-  const child = spawn('strace', ['-f', '-o', out, '-p', `${hop.pid}`, ...TRACE_ARGS], {
+/** On a fast disk an answer that does not wait would come behind the sync by luck. */
+const SLOW_SYNCS = ['-e', 'inject=fsync,fdatasync,syncfs:delay_exit=20000'];
+
+async function attach(hop: Hop, out: string, isSlow: boolean): Promise<ChildProcess> {
+  const slow = isSlow ? SLOW_SYNCS : [];
+  const child = spawn('strace', ['-f', '-o', out, '-p', `${hop.pid}`, ...TRACE_ARGS, ...slow], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let said = '';
@@ -44,9 +49,15 @@ async function attach(hop: Hop, out: string): Promise<ChildProcess> {
 }
 
 /** The calls that both servers make during `work` and a little after. */
-async function traced(name: string, work: () => Promise<void>): Promise<[Call[], Call[]]> {
+async function traced(
+  name: string,
+  work: () => Promise<void>,
+  isSlow = false,
+): Promise<[Call[], Call[]]> {
   const files = [first, last].map((hop) => join(cluster.directory, `${name}.${hop.name}`));
-  const straces = await Promise.all([first, last].map((hop, i) => attach(hop, files[i] as string)));
+  const straces = await Promise.all(
+    [first, last].map((hop, i) => attach(hop, files[i] as string, isSlow)),
+  );
   await work();
   await pause(1_500);
   await Promise.all(
@@ -76,6 +87,17 @@ beforeAll(async () => {
     await client.push('kangaroo://last', { timeoutMs: 20_000 });
     await client.close();
   });
+  const release = async (): Promise<void> => {
+    const client = await connect({ server: first.address });
+    await client.write('kangaroo://last/released', 0, Buffer.alloc(300_000, 1));
+    await client.write('kangaroo://last/released-too', 0, Buffer.alloc(30, 1));
+    await until('it to be released', 20_000, async () => {
+      const arrived = existsSync(join(last.exportDirectory, 'released-too'));
+      return arrived && (await client.status()).spool.operations === 0;
+    });
+    await client.close();
+  };
+  [, releasedAtLast] = await traced('release', release, true);
 }, 90_000);
 
 /** A name that nobody committed, delivered; and a start that finds what a kill left. */
@@ -145,6 +167,12 @@ describe.skipIf(complaint !== null)('syncs come before answers', () => {
     expect(answeredAt(pushedAtLast)).toBeGreaterThan(there);
     expect(answeredAt(pushedAtFirst)).toBeGreaterThan(answeredAt(pushedAtLast));
   });
+});
+
+test.skipIf(complaint !== null)('what the mover is told to forget is durable there', () => {
+  const { promises, complaints } = lint(releasedAtLast, placesOf(last));
+  expect(complaints).toEqual([]);
+  expect(promises).toBeGreaterThanOrEqual(1);
 });
 
 describe.skipIf(complaint !== null)('names at the destination', () => {

@@ -1,8 +1,8 @@
 // Block buffers that are used again: first-touch memory costs a page fault every 4 KiB, which on
 // a virtual machine is dearer than the copy itself.
 //
-// A buffer is leased on a pool thread for the length of one job, so that no more are alive than
-// the pool has threads. A few are kept for the next job; the rest go back to the allocator.
+// A buffer is leased by a thread for the length of one job, so that no more are alive than two for
+// each thread of the pool. A few are kept for the next job; the rest go back to the allocator.
 #pragma once
 
 #include <cstdint>

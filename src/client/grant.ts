@@ -4,10 +4,12 @@
  *
  *   source file ──copyIn, 8 MiB a call──▶ granted range of a segment ──heads──▶ PUTS
  *
- * The heads of one copy are sent while the next copy runs, so that the mover can start while the
- * file is still arriving. Ranges are filled without holes, in order. A grant ends with its
- * connection: what was copied under an old one and not yet named is copied again. A server gives
- * the oldest of limits.grantsPerConnectionMax up for a new one; here at most two are in use.
+ * For a push the heads of one copy are sent while the next copy runs, so that the mover can start
+ * while the file is still arriving. Where a commit follows they are sent when the file is copied,
+ * or limits.unnamedMs after its bytes: delivery would compete with the job that waits. Ranges are
+ * filled without holes, in order. A grant ends with its connection: what was copied under an old
+ * one and not yet named is copied again. A server gives the oldest of limits.grantsPerConnectionMax
+ * up for a new one, so what lies in many is named before.
  *
  * It is a faster way, never the only one: where no grant can be had or used, `copy` stops short and
  * the caller sends the rest inline. One file is copied at a time; others wait in line.
@@ -17,7 +19,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { isAbsolute, resolve } from 'node:path';
 import { type CopyInResult, native } from '../base/addon.ts';
 import { crc32c } from '../base/crc32c.ts';
-import { remainingMs, within } from '../base/deadline.ts';
+import { nowMs, remainingMs, within } from '../base/deadline.ts';
 import { errnoOf, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Connection } from '../protocol/connection.ts';
@@ -29,8 +31,8 @@ export interface CopySource {
   readonly fd: number;
   readonly offset: number;
   readonly bytes: number;
-  /** Start write-back at once, because a commit follows. */
-  readonly earlyWriteback: boolean;
+  /** A commit follows: write-back starts at once, delivery need not. */
+  readonly willCommit: boolean;
 }
 
 /** One block that lies in the spool now: `at` bytes behind the source's offset. */
@@ -52,14 +54,26 @@ interface Grant {
 
 interface Copied {
   readonly grant: Grant;
+  /** Bytes behind the source's offset. */
+  readonly at: number;
+  /** Where they lie now. */
   readonly from: number;
   readonly result: CopyInResult;
+}
+
+/** What has been copied and not named yet, in order. */
+interface Unnamed {
+  readonly pieces: Copied[];
+  /** When the first of them came. */
+  sinceMs: number;
 }
 
 /** Asked for at least, so that a tree of middling files does not ask for each of them. */
 const GRANT_BYTES_MIN = 8 * limits.payloadBytesMax;
 /** Of a stream nobody knows the length. */
 const STREAM_GRANT_BYTES = 16 * limits.payloadBytesMax;
+/** So many grants with unnamed bytes are named: the server keeps them beside the one in use. */
+const UNNAMED_GRANTS_MAX = limits.grantsPerConnectionMax - 1;
 
 export class LocalPath {
   readonly #session: Session;
@@ -138,43 +152,78 @@ export class LocalPath {
   }
 
   async #copyInPieces(source: CopySource, onBlock: OnBlock, wait: Wait): Promise<number> {
-    let done = 0;
-    let running = this.#copyPiece(source, 0, wait);
-    for (;;) {
-      const copied = await running;
-      if (copied === null) return done;
-      const { grant, from, result } = copied;
-      // A copy under a grant that has ended is in nobody's spool: once more.
-      const ended = grant.connection !== this.#session.connection;
-      const at = done;
-      if (!ended) done += result.bytes;
-      const over = done >= source.bytes || result.stop !== 'length';
-      if (!over || ended) running = this.#copyPiece(source, done, wait);
-      // Its failure is met by the await above, unless the heads fail first.
-      running.catch(() => {});
-      if (!ended) await this.#handOver(copied, at, from, onBlock);
-      if (over && !ended) {
-        if (result.stop !== 'deadline') return done;
-        throw new KangarooError('NOT_YET', 'put: the time ran out');
+    const unnamed: Unnamed = { pieces: [], sinceMs: 0 };
+    let named = 0;
+    const name = async (): Promise<void> => {
+      for (const copied of unnamed.pieces.splice(0)) {
+        if (!this.#isValid(copied)) break;
+        named += copied.result.bytes;
+        await handOver(copied, onBlock);
       }
+      this.#session.flush();
+    };
+    for (let running = this.#copyPiece(source, 0, wait); ;) {
+      const copied = await this.#next(running, unnamed, name);
+      if (copied === null) return named;
+      const copiedTo = named + unnamed.pieces.reduce((sum, piece) => sum + piece.result.bytes, 0);
+      // A copy under a grant that has ended is in nobody's spool: once more.
+      if (copied.at !== copiedTo || !this.#isValid(copied)) {
+        unnamed.pieces.length = 0;
+        running = this.#copyPiece(source, named, wait);
+        continue;
+      }
+      const { bytes, stop } = copied.result;
+      const end = copiedTo + bytes;
+      if (unnamed.pieces.push(copied) === 1) unnamed.sinceMs = nowMs();
+      const over = end >= source.bytes || stop !== 'length';
+      if (!over) running = this.#copyPiece(source, end, wait);
+      // Its failure is met above, unless the heads fail first.
+      running.catch(() => {});
+      if (over || !source.willCommit || isMuch(unnamed)) await name();
+      if (!over) continue;
+      if (stop === 'deadline') throw new KangarooError('NOT_YET', 'put: the time ran out');
+      if (named === end) return named;
+      running = this.#copyPiece(source, named, wait);
     }
   }
 
-  async #handOver(copied: Copied, at: number, from: number, onBlock: OnBlock): Promise<void> {
-    const { grant, result } = copied;
-    const { segment, file } = grant;
-    for (const [index, crc] of result.crcs.entries()) {
-      const begin = index * limits.payloadBytesMax;
-      const bytes = Math.min(limits.payloadBytesMax, result.bytes - begin);
-      await onBlock(at + begin, bytes, crc, { segment, offset: from + begin, file });
+  /** The next piece; what has waited for its name long enough is named meanwhile. */
+  async #next(
+    running: Promise<Copied | null>,
+    unnamed: Unnamed,
+    name: () => Promise<void>,
+  ): Promise<Copied | null> {
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      if (unnamed.pieces.length > 0) {
+        const late = new Promise<'late'>((resolve) => {
+          timer = setTimeout(resolve, unnamed.sinceMs + limits.unnamedMs - nowMs(), 'late');
+        });
+        if ((await Promise.race([running, late])) === 'late') await name();
+      }
+      const copied = await running;
+      // No more of it comes here: what came is named before the rest is sent in another way.
+      if (copied === null) await name();
+      return copied;
+    } catch (error) {
+      await name();
+      throw error;
+    } finally {
+      clearTimeout(timer);
     }
-    this.#session.flush();
+  }
+
+  /** Does it lie in a grant that holds? */
+  #isValid({ grant }: Copied): boolean {
+    return grant.connection === this.#session.connection;
   }
 
   /** Copies the next piece; null when that is not possible here. */
   async #copyPiece(source: CopySource, done: number, wait: Wait): Promise<Copied | null> {
     const left = source.bytes - done;
-    const grant = await this.#grantFor(left, wait);
+    // What is pushed leaves as it comes, and its segments with it; what waits lies in few of them.
+    const most = source.willCommit ? limits.grantBytesMax : limits.dataSegmentBytes;
+    const grant = await this.#grantFor(Math.min(left, most), wait);
     if (grant === null || native === null) return null;
     const from = grant.next;
     const length = Math.min(left, limits.copyInBytes, grant.end - from);
@@ -187,12 +236,12 @@ export class LocalPath {
         targetOffset: from,
         length,
         blockBytes: limits.payloadBytesMax,
-        earlyWriteback: source.earlyWriteback,
+        earlyWriteback: source.willCommit,
         ...(Number.isFinite(deadline) ? { deadlineMs: Math.ceil(remainingMs(deadline)) } : {}),
       });
       const result = await within(copy, deadline, 'put', signal);
       grant.next = from + result.bytes;
-      return { grant, from, result };
+      return { grant, at: done, from, result };
     } catch (error) {
       if (error instanceof KangarooError) {
         // The copy still runs and writes where this grant would be filled next.
@@ -257,6 +306,21 @@ export class LocalPath {
     this.#grant = null;
     await grant?.handle.close().catch(() => {});
   }
+}
+
+async function handOver({ grant, at, from, result }: Copied, onBlock: OnBlock): Promise<void> {
+  const { segment, file } = grant;
+  for (const [index, crc] of result.crcs.entries()) {
+    const begin = index * limits.payloadBytesMax;
+    const bytes = Math.min(limits.payloadBytesMax, result.bytes - begin);
+    await onBlock(at + begin, bytes, crc, { segment, offset: from + begin, file });
+  }
+}
+
+/** Are there too many grants, or too much time, to wait any longer with the names? */
+function isMuch({ pieces, sinceMs }: Unnamed): boolean {
+  const grants = new Set(pieces.map(({ grant }) => grant));
+  return grants.size >= UNNAMED_GRANTS_MAX || nowMs() - sinceMs >= limits.unnamedMs;
 }
 
 /**

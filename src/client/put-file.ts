@@ -30,7 +30,7 @@ export interface OpenLocalFile {
 }
 
 export interface FilePutOptions extends Wait {
-  /** A commit follows: what is copied is to reach the disk early. */
+  /** A commit follows: what is copied is to reach the disk early, and the next hop need not. */
   readonly willCommit: boolean;
   /** Called with the bytes of each block that was put. */
   readonly onBytes: (bytes: number) => void;
@@ -87,8 +87,8 @@ export class FilePut {
 
   async #copy(): Promise<number> {
     const { fd, facts, path } = this.#source;
-    const earlyWriteback = this.#options.willCommit;
-    const source = { fd, offset: 0, bytes: facts.bytes, earlyWriteback };
+    const { willCommit } = this.#options;
+    const source = { fd, offset: 0, bytes: facts.bytes, willCommit };
     const onBlock = (at: number, bytes: number, crc: number, place: Payload['place']) => {
       this.#options.onBytes(bytes);
       return this.#put(at, bytes, crc, { place });

@@ -23,6 +23,25 @@ export interface Taker {
 }
 
 /**
+ * Appends without a wait. False: nothing was appended, there is no room now.
+ * @throws KangarooError SPOOL_FAILED, DISCONNECTED
+ */
+export function appendAtOnce(taker: Taker, bytes: number, records: readonly Incoming[]): boolean {
+  const { server } = taker;
+  const { spool } = server;
+  if (!spool.hasRoom(bytes)) return false;
+  taker.assertOpen();
+  try {
+    if (records.length > 0) server.appended(spool.append(records));
+    return true;
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === 'ENOSPC' || errno === 'EDQUOT') return false;
+    throw errno === null ? error : spool.fail(error);
+  }
+}
+
+/**
  * Appends what `make` gives when there is room for `bytes`; `after` is called in the same turn.
  * `make` may be called again when the disk is full all the same; what it throws ends the call.
  */

@@ -52,6 +52,8 @@ export class Server {
   readonly startedMs = nowMs();
   /** The mover's connection, while there is one. */
   mover: Session | null = null;
+  /** Clients that wait for a commit now. */
+  clientCommits = 0;
   /** What the mover said last of each link, by the address of the next hop. */
   readonly links = new Map<string, Message<'LINK'>>();
   /** Names of which something was passed on since a push of them last succeeded. */

@@ -8,10 +8,16 @@ import type { Session } from './session.ts';
 
 export async function commit(session: Session, frame: Frame): Promise<void> {
   const { lowWater } = decodeMessage('COMMIT', frame);
-  const { server, senderId, connection } = session;
+  const { server, senderId, connection, role } = session;
+  const isClient = role === 'client';
   if (server.board?.isBehind === true) await server.board.drained();
-  // The two syncs are independent: what went one way did not go the other.
-  await Promise.all([server.spool.sync(), server.destination?.sync()]);
+  if (isClient) server.clientCommits += 1;
+  try {
+    // The two syncs are independent: what went one way did not go the other.
+    await Promise.all([server.spool.sync(), server.destination?.sync()]);
+  } finally {
+    if (isClient) server.clientCommits -= 1;
+  }
   server.spool.taken.raiseFloor(senderId, lowWater);
   connection.send('COMMITTED', { incarnation: server.spool.incarnation }, frame.callId);
 }

@@ -14,7 +14,11 @@ export async function grant(session: Session, frame: Frame, signal: AbortSignal)
   const { server, connection, grants } = session;
   if (!session.local) throw new KangarooError('DENIED', 'grants are for clients of this machine');
   const wanted = Math.min(Math.max(bytes, limits.payloadBytesMax), limits.grantBytesMax);
-  const granted = Math.min(wanted, Math.max(limits.payloadBytesMax, server.spool.limitBytes / 16));
+  let granted = Math.min(wanted, Math.max(limits.payloadBytesMax, server.spool.limitBytes / 16));
+  // What is left may be less than one grant, and nothing may be leaving.
+  while (granted > limits.copyInBytes && !server.spool.hasRoom(granted)) {
+    granted = Math.max(limits.copyInBytes, Math.ceil(granted / 2));
+  }
   await server.spool.room(granted, NEVER, signal);
   // What stands in the board may lie in the one that is given up for it.
   if (server.board?.isBehind === true) await server.board.drained();

@@ -4,6 +4,8 @@
  */
 import type { Frame } from '../protocol/frame.ts';
 import { KangarooError } from '../base/errors.ts';
+import { nowMs } from '../base/deadline.ts';
+import { limits } from '../base/limits.ts';
 import { decodeMessage, type Message, MESSAGES } from '../protocol/messages.ts';
 import { KIND } from '../protocol/operation.ts';
 import type { Entry } from '../spool/entry.ts';
@@ -23,8 +25,16 @@ interface Load {
   readonly hurried: number[];
 }
 const loads = new WeakMap<Session, Load>();
-/** What came in this turn of the event loop, to be told at its end. */
-const gathered = new WeakMap<Session, Entry[]>();
+/** What came in lately and is yet to be told. */
+interface Gathered {
+  readonly entries: Entry[];
+  readonly sinceMs: number;
+  timer: NodeJS.Timeout;
+  payloadBytes: number;
+  /** There is enough of it: it goes at the end of this turn of the event loop. */
+  isDue: boolean;
+}
+const gathered = new WeakMap<Session, Gathered>();
 
 /** The mover has greeted: it gets everything that waits, then whatever comes. */
 export function subscribe(session: Session): void {
@@ -85,23 +95,45 @@ function changesNames({ kind }: Entry): boolean {
 }
 
 /**
- * New work for the mover: at the end of this turn, so that a commit that came with it is answered
- * before the mover is woken and takes the processor and the disk.
+ * New work for the mover: a little later where it is little, and when clients have their commits,
+ * so that these are answered before the mover and the next hop take the processor and the disk, and
+ * small operations make the way together. A push does not wait for that, see `sendHurry`.
  */
 export function sendWork(session: Session, entries: readonly Entry[]): void {
+  let waiting = gathered.get(session);
+  if (waiting === undefined) {
+    const timer = setTimeout(() => sendWhenCommitted(session), limits.workGatheredMs);
+    waiting = { entries: [], sinceMs: nowMs(), timer, payloadBytes: 0, isDue: false };
+    gathered.set(session, waiting);
+  }
+  for (const entry of entries) {
+    waiting.entries.push(entry);
+    waiting.payloadBytes += entry.payloadBytes;
+  }
+  if (waiting.isDue || waiting.payloadBytes < limits.workGatheredBytes) return;
+  waiting.isDue = true;
+  // A commit that came with it has begun by then.
+  setImmediate(() => sendWhenCommitted(session));
+}
+
+function sendWhenCommitted(session: Session): void {
   const waiting = gathered.get(session);
-  if (waiting !== undefined) {
-    for (const entry of entries) waiting.push(entry);
+  if (waiting === undefined) return;
+  const isLate = nowMs() - waiting.sinceMs >= limits.workHeldMs;
+  if (session.server.clientCommits === 0 || isLate) {
+    sendGathered(session);
     return;
   }
-  gathered.set(session, [...entries]);
-  setImmediate(() => sendGathered(session));
+  clearTimeout(waiting.timer);
+  waiting.timer = setTimeout(() => sendWhenCommitted(session), limits.workGatheredMs);
 }
 
 function sendGathered(session: Session): void {
-  const entries = gathered.get(session)?.filter(({ released }) => !released) ?? [];
+  const waiting = gathered.get(session);
+  clearTimeout(waiting?.timer);
   gathered.delete(session);
-  if (entries.length === 0) return;
+  const entries = waiting?.entries.filter(({ released }) => !released) ?? [];
+  if (entries.length === 0 || !session.connection.isOpen) return;
   const running = loads.get(session);
   if (running !== undefined) {
     for (const entry of entries) running.waiting.add(entry);

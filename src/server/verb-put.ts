@@ -25,7 +25,7 @@ import {
 } from '../protocol/operation.ts';
 import type { Extent } from '../spool/data.ts';
 import type { Incoming } from '../spool/spool.ts';
-import { appendWhenRoom, RETRY_MS } from './append.ts';
+import { appendAtOnce, appendWhenRoom, RETRY_MS } from './append.ts';
 import type { Reason } from './notices.ts';
 import type { Session } from './session.ts';
 
@@ -49,8 +49,24 @@ export function puts(session: Session, frame: Frame): void | Promise<void> {
 function putsNow(session: Session, frame: Frame): void | Promise<void> {
   const records = readRecords(session, frame.body);
   const fresh = records.filter(({ head }) => !isRepeat(session, head));
-  if (fresh.length === 0) return undefined;
+  if (fresh.length === 0 || spoolAtOnce(session, fresh)) return undefined;
   return take(session, fresh);
+}
+
+/**
+ * The common case of a first hop: all of them go into the log, and there is room. False: nothing
+ * was done. A wait that is over at once would still cost more than the rest of a small record.
+ */
+function spoolAtOnce(session: Session, records: readonly Incoming[]): boolean {
+  const { server } = session;
+  let bytes = 0;
+  for (const record of records) {
+    if (server.isDestinationOf(record.head) || isLarge(record)) return false;
+    bytes += record.bytes.length;
+  }
+  if (!appendAtOnce(session, bytes, records)) return false;
+  for (const { head } of records) server.board?.noteOther(head);
+  return true;
 }
 
 /** The records of a PUTS body, each checked. @throws KangarooError PROTOCOL, CORRUPT */
@@ -178,6 +194,11 @@ async function apply(session: Session, incoming: Incoming): Promise<void> {
   }
 }
 
+/** Has it to be put in a data segment first? */
+function isLarge({ head, place }: Incoming): boolean {
+  return place === null && head.payloadBytes > limits.inlinePayloadBytesMax;
+}
+
 /** Appends to the spool, waiting for room as long as it takes, or until the session ends. */
 async function placeAndAppend(session: Session, records: readonly Incoming[]): Promise<void> {
   const { spool } = session.server;
@@ -207,8 +228,6 @@ async function placeLargePayloads(
   records: readonly Incoming[],
   extents: Extent[],
 ): Promise<readonly Incoming[]> {
-  const isLarge = ({ head, place }: Incoming): boolean =>
-    place === null && head.payloadBytes > limits.inlinePayloadBytesMax;
   if (!records.some(isLarge)) return records;
   const placed: Incoming[] = [];
   for (const record of records) {

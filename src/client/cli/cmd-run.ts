@@ -13,7 +13,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, watch } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { adaptedEnvironment, type Mount, parseMount } from '../../adapter/environment.ts';
+import {
+  adaptedEnvironment,
+  checkMountList,
+  type Mount,
+  parseMount,
+} from '../../adapter/environment.ts';
 import { libraryPath } from '../../adapter/library.ts';
 import { findProgram, whyNotReached } from '../../adapter/program.ts';
 import { asKangarooError, explain, KangarooError } from '../../base/errors.ts';
@@ -90,6 +95,7 @@ async function run(argv: readonly string[], flags: RunFlags, context: Context): 
     throw new KangarooError('USAGE', 'no program', { hint });
   }
   const settings = settingsOf(flags);
+  checkMountList(io.env['KANGAROO_MOUNTS']);
   const library = libraryOrEnd(context);
   if (library === null) return;
   if (name === undefined || flags.printLibrary === true) {

@@ -99,6 +99,23 @@ describe.skipIf(native === null)(`bulk movers ${addonReason}`, () => {
       expect(content('target').equals(bytes.subarray(1000, 1000 + MiB + 5))).toBe(true);
     });
 
+    test('of a file, reports whole blocks up to the deadline and none behind it', async () => {
+      const bytes = payloadOf(8 * MiB, 4);
+      fs.writeFileSync(join(folder, 'source'), bytes);
+      const result = await addon.copyIn({
+        ...{ source: open('source', 'r'), sourceOffset: 0, target: open('target', 'w') },
+        ...{ targetOffset: 0, length: bytes.length, blockBytes: MiB, deadlineMs: 0 },
+      });
+      expect(result.stop).toBe('deadline');
+      expect(result.bytes).toBe(result.crcs.length * MiB);
+      expect(result.bytes).toBeLessThan(bytes.length);
+      for (const [i, crc] of result.crcs.entries()) {
+        expect(crc).toBe(crc32c(bytes.subarray(i * MiB, (i + 1) * MiB)));
+      }
+      const copied = content('target').subarray(0, result.bytes);
+      expect(copied.equals(bytes.subarray(0, result.bytes))).toBe(true);
+    });
+
     test('goes on with its own descriptors when JavaScript closes them', async () => {
       const bytes = payloadOf(8 * MiB, 3);
       fs.writeFileSync(join(folder, 'source'), bytes);

@@ -386,6 +386,61 @@ describe.skipIf(native === null)(
       expect(server.records).toHaveLength(40);
     });
 
+    test.each([
+      ['that will be committed: all heads come at its end', true, 'GGGP+'],
+      ['that will be pushed: heads come while it is copied', false, 'GP*GP+GP+'],
+    ])('a file %s', async (_what, willCommit, wanted) => {
+      server.grantBytesMax = 9 * limits.payloadBytesMax;
+      let frames = '';
+      server.intercept = ({ type }) => {
+        if (type === MESSAGES.GRANT.type) frames += 'G';
+        if (type === MESSAGES.PUTS.type) frames += 'P';
+        return false;
+      };
+      const data = randomBytes(25 * limits.payloadBytesMax);
+      await putFile(client, make('f', data), at('f'), { willCommit });
+      await client.commit();
+      expect(frames).toMatch(new RegExp(`^${wanted.replaceAll('*', '*?')}$`));
+      expect(server.files.get('f')?.bytes.equals(data)).toBe(true);
+    });
+
+    test('a grant that is long in coming may wait for what is copied: its heads come', async () => {
+      server.grantBytesMax = 9 * limits.payloadBytesMax;
+      let asked = 0;
+      let waiting: (() => void) | null = null;
+      server.intercept = (frame, connection) => {
+        if (frame.type === MESSAGES.PUTS.type) waiting?.();
+        if (frame.type !== MESSAGES.GRANT.type || (asked += 1) !== 2) return false;
+        const answer = { code: 'BUSY', message: 'no room', hint: '' };
+        waiting = () => {
+          waiting = null;
+          connection.send('ERROR', answer, frame.callId);
+        };
+        return true;
+      };
+      const data = randomBytes(12 * limits.payloadBytesMax);
+      await putFile(client, make('f', data), at('f'), { timeoutMs: 10 * limits.unnamedMs });
+      await client.commit();
+      expect(waiting).toBe(null);
+      expect(server.files.get('f')?.bytes.equals(data)).toBe(true);
+    });
+
+    test('a connection lost before the heads: all of it is copied again', async () => {
+      server.grantBytesMax = 9 * limits.payloadBytesMax;
+      let asked = 0;
+      server.intercept = (frame, connection) => {
+        if (frame.type !== MESSAGES.GRANT.type || (asked += 1) !== 2) return false;
+        connection.close(null);
+        return true;
+      };
+      const data = randomBytes(20 * limits.payloadBytesMax);
+      await putFile(client, make('f', data), at('f'));
+      await client.commit();
+      expect(server.files.get('f')?.bytes.equals(data)).toBe(true);
+      expect(server.records).toHaveLength(20);
+      expect(server.records.every(({ head }) => isExternal(head.flags))).toBe(true);
+    });
+
     test('payload that is gone with its segment ends the session, and says so', async () => {
       await putFile(client, make('f', randomBytes(limits.payloadBytesMax)), at('f'));
       client.session.flush();

@@ -108,13 +108,13 @@ const families = [
   ],
   [
     'signals',
-    '(__)?sig[a-z0-9_]+|(bsd_|s|g|__sysv_|sysv_)signal|kill(pg)?|raise|tgkill|pause',
+    '(__)?sig(?!(action|nal|set)$)[a-z0-9_]+|gsignal|kill(pg)?|raise|tgkill|pause',
     '__xpg_sigpause',
   ],
   ['jumps', '_?(set|long|siglong)jmp|__(longjmp_chk|sigsetjmp)|(get|make|set|swap)context'],
   [
     'threads',
-    '(__)?pthread_[a-z_0-9]+|_pthread_[a-z_]+|(thrd|mtx|cnd|tss|call)_[a-z]+',
+    '(__)?pthread_(?!setcanceltype$)[a-z_0-9]+|_pthread_[a-z_]+|(thrd|mtx|cnd|tss|call)_[a-z]+',
     '__call_tls_dtors',
   ],
   ['semaphores', 'sem_(init|destroy|wait|trywait|timedwait|clockwait|post|getvalue|close)'],

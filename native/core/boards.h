@@ -53,7 +53,7 @@ struct kg_put {
   uint64_t offset;   /* in the file; the size of a truncation */
   const void *bytes; /* an inline payload; NULL otherwise */
   uint32_t count;
-  uint32_t crc;                     /* of a payload in a segment */
+  uint32_t crc;                     /* of a payload in a segment, or longer than KG_INLINE_MAX */
   uint64_t segment, segment_offset; /* or mtime_ns, atime_ns */
 };
 /* Puts it in and brings the slot up to date. False: there is no room now. */

@@ -21,13 +21,13 @@
 
 #define GRANT_BYTES_MIN (1u << 20)
 #define GRANT_BYTES_MAX (64u << 20)
+#define GRANT_GROWS 8u
 /* As limits.grantsPerConnectionMax: for one more the server ends the oldest. */
 #define KEPT_BY_SERVER 4u
 /* Longer than any write to a disk that will be heard of again. */
 #define FILL_MS 120000
 
-/* Takes a piece of the grant in use; false: there is none with room. */
-static bool take_piece(struct kg_process *process, uint32_t bytes, struct kg_piece *piece) {
+bool kg_piece_try(struct kg_process *process, uint32_t bytes, struct kg_piece *piece) {
   uint64_t granted = atomic_load_explicit(&process->granted, memory_order_acquire);
   for (;;) {
     struct kg_grant *grant = &process->grants[(granted >> 32) % KG_GRANTS];
@@ -125,7 +125,7 @@ static int renew(struct kg_process *process, uint64_t signals) {
   problem = ask(&call, bytes, next);
   kg_call_end(&call);
   if (problem != 0) return problem;
-  if (bytes < GRANT_BYTES_MAX) atomic_store(&process->next_grant_bytes, bytes * 2);
+  if (bytes < GRANT_BYTES_MAX) atomic_store(&process->next_grant_bytes, bytes * GRANT_GROWS);
   atomic_store_explicit(&process->granted, (uint64_t)version << 32, memory_order_release);
   return 0;
 }
@@ -150,14 +150,13 @@ static int take_once(uint32_t bytes, uint64_t signals, struct kg_piece *piece) {
 
 int kg_piece_take(struct kg_process *process, uint32_t bytes, uint64_t signals,
                   struct kg_piece *piece) {
-  if (__builtin_expect(take_piece(process, bytes, piece), 1)) return 0;
   if (kg_is_guest(process)) return take_once(bytes, signals, piece);
   uint32_t mine = (uint32_t)process->pid;
   for (;;) {
     uint32_t holder = 0;
     if (atomic_compare_exchange_strong(&process->granting, &holder, mine)) {
       int problem = 0;
-      bool is_taken = take_piece(process, bytes, piece);
+      bool is_taken = kg_piece_try(process, bytes, piece);
       if (!is_taken) problem = renew(process, signals);
       atomic_store(&process->granting, 0);
       kg_futex_wake(&process->granting);
@@ -170,6 +169,6 @@ int kg_piece_take(struct kg_process *process, uint32_t bytes, uint64_t signals,
       kg_futex_wait(&process->granting, holder, 200);
       kg_signals_yield(signals);
     }
-    if (take_piece(process, bytes, piece)) return 0;
+    if (kg_piece_try(process, bytes, piece)) return 0;
   }
 }

@@ -18,7 +18,9 @@ struct kg_piece {
   uint64_t incarnation;
 };
 
-/* Up to `bytes` of room, asking for a grant if need be. `signals` were blocked before ours. */
+/* Up to `bytes` of room in the grant in use; false: there is none with room. */
+bool kg_piece_try(struct kg_process *process, uint32_t bytes, struct kg_piece *piece);
+/* The same, asking for a grant if need be. `signals` were blocked before ours. */
 int kg_piece_take(struct kg_process *process, uint32_t bytes, uint64_t signals,
                   struct kg_piece *piece);
 /* It was published, or will never be. */

@@ -83,6 +83,17 @@ void kg_signals_restore(uint64_t before) {
   KG_KERNEL4(SYS_rt_sigprocmask, SIG_SETMASK, &before, 0, sizeof before);
 }
 
+bool kg_signals_handled(void) {
+  for (int signal = 1; signal <= 64; signal++) {
+    bool is_libcs = signal >= 32 && signal < SIGRTMIN;
+    if (is_libcs || (of_faults >> (signal - 1) & 1) != 0) continue;
+    struct kernel_action action = {0};
+    KG_KERNEL4(SYS_rt_sigaction, signal, 0, &action, sizeof action.mask);
+    if (action.handler != SIG_DFL && action.handler != SIG_IGN) return true;
+  }
+  return false;
+}
+
 /* Does the kernel end or stop a process by this signal when nobody handles it? */
 static bool is_final(int signal) {
   return signal != SIGCHLD && signal != SIGCONT && signal != SIGURG && signal != SIGWINCH;

@@ -93,6 +93,8 @@ bool kg_is_alive(int pid);
  */
 uint64_t kg_signals_block(void);
 void kg_signals_restore(uint64_t before);
+/* Is there a handler of a signal that the former would block? libc's own do not count. */
+bool kg_signals_handled(void);
 /*
  * Lets those pending signals through whose action is the kernel's own (to end or stop the process),
  * so that a wait of minutes can be ended. A handler of the program runs when the wait is over.

@@ -108,15 +108,19 @@ int kg_make_private(int fd) {
     moved = fd;
   else
     kg_close(fd);
-  uint64_t mark = (uint64_t)(uint32_t)kg_pid() << 32 | (uint32_t)(moved + 1);
+  kg_keep_private(moved);
+  return moved;
+}
+
+void kg_keep_private(int fd) {
+  uint64_t mark = (uint64_t)(uint32_t)kg_pid() << 32 | (uint32_t)(fd + 1);
   for (int i = 0; i < PRIVATE_MAX; i++) {
     uint64_t before = atomic_load(&privates[i]);
     bool is_free = before == 0 || (uint32_t)before == (uint32_t)mark;
     if (is_free && atomic_compare_exchange_strong(&privates[i], &before, mark)) break;
   }
   int lowest = atomic_load(&lowest_private);
-  while (moved < lowest && !atomic_compare_exchange_weak(&lowest_private, &lowest, moved)) continue;
-  return moved;
+  while (fd < lowest && !atomic_compare_exchange_weak(&lowest_private, &lowest, fd)) continue;
 }
 
 void kg_close_private(int fd) {

@@ -107,6 +107,7 @@ struct kg_process {
   _Atomic uint64_t clock;      /* of the chunks' use */
   _Atomic uint64_t slots_read; /* bit set: chunks of a slot with that hash may be here */
   _Atomic uint32_t stages;     /* bits of those in use */
+  _Atomic uint32_t interrupts; /* interrupts.h; 0: not looked at */
   struct kg_link links[KG_LINKS];
   struct kg_grant grants[KG_GRANTS];
   struct kg_chunk chunks[KG_CHUNKS];
@@ -126,6 +127,8 @@ bool kg_is_guest(const struct kg_process *process);
 
 /* Takes over a new descriptor: moves it out of the program's way. Returns its number. */
 int kg_make_private(int fd);
+/* `fd` is out of the way already. */
+void kg_keep_private(int fd);
 void kg_close_private(int fd);
 
 /* Memory that outlives a wipe; NULL when there is none. */

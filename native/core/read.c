@@ -1,13 +1,15 @@
 /*
- * Reads of open files: from what is kept, else from the spool's own segments, else by one GET. Who
- * reads in order gets more than it asked for, twice as much each time, up to what one GET may have;
- * who leaps about gets its pages. A large read goes straight into the program's memory.
+ * Reads of open files: from what is kept, here or on the shelf of all programs, else from the
+ * spool's own segments, else by one GET. Who reads in order gets more than it asked for, twice as
+ * much each time, up to what one GET may have; who leaps about gets its pages. A large read goes
+ * straight into the program's memory.
  */
 #include "cache.h"
 #include "connection.h"
 #include "core.h"
 #include "kernel.h"
 #include "places.h"
+#include "shelf.h"
 
 #include <errno.h>
 #include <string.h>
@@ -124,6 +126,18 @@ static size_t copy_filled(const struct kg_fill *fill, uint64_t end, uint64_t off
   return got;
 }
 
+/* What has come up to `end`, for other programs and for later; not what somebody picks out. */
+static void put_on_shelf(const struct kg_fill *fill, uint64_t end) {
+  if (fill->from != 0 && end - fill->from < WINDOW_FIRST) return;
+  for (uint64_t at = fill->from; at < end;) {
+    uint32_t room = end - at < UINT32_MAX ? (uint32_t)(end - at) : UINT32_MAX;
+    const uint8_t *there = kg_fill_at(fill, at, &room);
+    if (there == NULL) break;
+    kg_shelf_keep(fill->range, fill->version, at, there, room);
+    at += room;
+  }
+}
+
 /* The range of whole pages around a read; never behind `size`. */
 static uint64_t pages_of(uint64_t offset, uint64_t window, uint64_t size, uint64_t *to) {
   uint64_t from = offset - offset % PAGE;
@@ -168,6 +182,7 @@ static int fetch(const struct kg_range *range, uint64_t offset, uint8_t *bytes, 
   int problem = get(range->ref, from, fill.to, fill_at, &fill, &end);
   if (problem != 0) end = from;
   *got = problem == 0 ? copy_filled(&fill, end, offset, bytes, count) : 0;
+  put_on_shelf(&fill, end);
   kg_fill_end(&fill, end);
   return problem;
 }
@@ -184,6 +199,7 @@ int kg_read(struct kg_ref ref, void *bytes, size_t count, uint64_t offset, size_
     if (offset >= size) break;
     uint64_t part = count - *got < size - offset ? count - *got : size - offset;
     size_t have = kg_cache_copy(&range, offset, (char *)bytes + *got, part);
+    if (have == 0) have = kg_shelf_copy(&range, offset, (char *)bytes + *got, part);
     if (have == 0) {
       problem = fetch(&range, offset, (uint8_t *)bytes + *got, part, size, &have);
       if (problem != 0) return *got > 0 && problem != EFAULT ? 0 : problem;

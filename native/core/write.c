@@ -13,6 +13,7 @@
 #include "core.h"
 #include "crc32c.h"
 #include "grant.h"
+#include "interrupts.h"
 #include "kernel.h"
 
 #include <errno.h>
@@ -22,8 +23,43 @@
    the ring, only writes of up to SMALL_BYTES go into it. */
 #define SMALL_BYTES 256u
 #define BACKLOG_BYTES (1u << 20)
+/* Beyond KG_INLINE_MAX it does not lie on the stack meanwhile. A file of a few such writes needs no
+   grant, a stream of them goes into segments, whose records are longer. */
+#define STAGED_BYTES (16u << 10)
+#define STAGED_BACKLOG_BYTES (128u << 10)
 #define BATCH 8
 #define SIZE_MAX_BYTES ((1ull << 53) - 1)
+
+struct target {
+  struct kg_process *process;
+  struct kg_board *board;
+  struct kg_slot *slot;
+  struct kg_ref ref;
+  uint64_t signals; /* that were blocked before ours, once they are */
+  uint64_t offset;
+  bool append;
+  bool is_shut;
+};
+
+/* Blocks signals: whoever waits, or whose program handles them. */
+static void shut_out(struct target *target) {
+  if (target->is_shut) return;
+  target->signals = kg_signals_block();
+  target->is_shut = true;
+}
+
+static void shut_out_handlers(struct target *target) {
+  if (!kg_is_undisturbed(target->process)) shut_out(target);
+}
+
+static void let_in(const struct target *target) {
+  if (target->is_shut) kg_signals_restore(target->signals);
+}
+
+static int wait_for_room(struct target *target) {
+  shut_out(target);
+  return kg_ring_wait(target->board, target->signals);
+}
 
 /* A buffer of this process; NULL: all are in use, and there is no memory for another. */
 struct stage {
@@ -92,21 +128,26 @@ static void give_back(struct batch *batch) {
 
 /* Fills pieces with as much of `bytes` as fits a batch. A disk that is full is the server's matter:
    it gives no room then, so a failure here is tried again with another grant. */
-static int fill_batch(struct kg_process *process, const uint8_t *bytes, size_t count,
-                      uint64_t signals, struct batch *batch) {
+static int fill_batch(struct target *target, const uint8_t *bytes, size_t count,
+                      struct batch *batch) {
+  struct kg_process *process = target->process;
   int failures = 0;
   while (batch->count < BATCH && batch->bytes < count) {
     struct kg_piece *piece = &batch->pieces[batch->count];
     size_t left = count - batch->bytes;
     uint32_t wanted = left < KG_PAYLOAD_MAX ? (uint32_t)left : KG_PAYLOAD_MAX;
-    int problem = kg_piece_take(process, wanted, signals, piece);
-    if (problem != 0) return problem;
-    problem = fill_piece(process, bytes + batch->bytes, piece, &batch->crcs[batch->count]);
+    if (!kg_piece_try(process, wanted, piece)) {
+      shut_out(target);
+      int problem = kg_piece_take(process, wanted, target->signals, piece);
+      if (problem != 0) return problem;
+    }
+    int problem = fill_piece(process, bytes + batch->bytes, piece, &batch->crcs[batch->count]);
     if (problem != 0) {
       kg_piece_done(piece);
       if (problem == EFAULT || problem == ENOMEM || failures++ > 600) return problem;
       kg_grant_drop(process);
-      kg_signals_yield(signals);
+      shut_out(target);
+      kg_signals_yield(target->signals);
       kg_sleep_ms(failures > 1 ? 500 : 1);
       continue;
     }
@@ -147,16 +188,6 @@ static bool is_live(const struct kg_board *board, struct kg_ref ref, const struc
          (atomic_load_explicit(&slot->flags, memory_order_relaxed) & KG_SLOT_REMOVED) == 0;
 }
 
-struct target {
-  struct kg_process *process;
-  struct kg_board *board;
-  struct kg_slot *slot;
-  struct kg_ref ref;
-  uint64_t signals;
-  uint64_t offset;
-  bool append;
-};
-
 /* Publishes a batch, waiting for room. *done pieces are in the ring then; the rest is void. */
 static int publish_batch(struct target *target, struct batch *batch, int *done) {
   struct kg_board *board = target->board;
@@ -179,7 +210,7 @@ static int publish_batch(struct target *target, struct batch *batch, int *done) 
       kg_cache_keep(target->process, board, target->ref, target->offset, batch->bytes, before,
                     after);
     if (outcome != FULL) break;
-    problem = kg_ring_wait(board, target->signals);
+    problem = wait_for_room(target);
     if (problem != 0) return problem;
   }
   return 0;
@@ -189,7 +220,7 @@ static int write_large(struct target *target, const uint8_t *bytes, size_t count
   while (count > 0) {
     struct batch batch = {.count = 0};
     int done = 0;
-    int problem = fill_batch(target->process, bytes, count, target->signals, &batch);
+    int problem = fill_batch(target, bytes, count, &batch);
     if (problem == 0) problem = publish_batch(target, &batch, &done);
     uint64_t written = 0;
     for (int i = 0; i < done; i++) written += batch.pieces[i].bytes;
@@ -206,9 +237,10 @@ static int write_large(struct target *target, const uint8_t *bytes, size_t count
   return 0;
 }
 
-static int write_small(struct target *target, const void *bytes, uint32_t count) {
+static int write_small(struct target *target, const void *bytes, uint32_t count, uint32_t crc) {
   struct kg_board *board = target->board;
-  struct kg_put put = {.kind = KG_ENTRY_INLINE, .ref = target->ref, .bytes = bytes, .count = count};
+  struct kg_put put = {
+      .kind = KG_ENTRY_INLINE, .ref = target->ref, .bytes = bytes, .count = count, .crc = crc};
   int64_t now_ns = kg_wall_ns();
   for (;;) {
     int problem = kg_board_lock(board);
@@ -228,9 +260,19 @@ static int write_small(struct target *target, const void *bytes, uint32_t count)
       kg_ring_nudge(board);
       return 0;
     }
-    problem = kg_ring_wait(board, target->signals);
+    problem = wait_for_room(target);
     if (problem != 0) return problem;
   }
+}
+
+/* With a buffer of this process for what a handler's stack may have no room for. */
+static int write_staged(struct target *target, const void *bytes, uint32_t count) {
+  struct stage stage = take_stage(target->process);
+  if (stage.bytes == NULL) return ENOMEM;
+  uint32_t crc = kg_crc32c_copy(0, stage.bytes, bytes, count);
+  int problem = write_small(target, stage.bytes, count, crc);
+  give_stage(target->process, stage);
+  return problem;
 }
 
 static int begin(struct target *target, struct kg_ref ref) {
@@ -250,7 +292,8 @@ static bool is_small(const struct kg_board *board, size_t count) {
   const struct kg_board_header *header = board->header;
   uint64_t backlog = atomic_load_explicit(&header->tail, memory_order_relaxed) -
                      atomic_load_explicit(&header->head, memory_order_relaxed);
-  return count <= KG_INLINE_MAX && backlog < BACKLOG_BYTES;
+  if (count <= KG_INLINE_MAX) return backlog < BACKLOG_BYTES;
+  return count <= STAGED_BYTES && backlog < STAGED_BACKLOG_BYTES;
 }
 
 int kg_write(struct kg_ref ref, const void *bytes, size_t count, uint64_t offset, bool append,
@@ -263,16 +306,20 @@ int kg_write(struct kg_ref ref, const void *bytes, size_t count, uint64_t offset
     if (append) target.offset = atomic_load(&target.slot->size);
   } else {
     kg_note_change(target.process);
-    if (is_small(target.board, count)) {
+    bool small = is_small(target.board, count);
+    if (small && count <= KG_INLINE_MAX) {
       uint8_t copy[KG_INLINE_MAX];
       memcpy(copy, bytes, count);
-      target.signals = kg_signals_block();
-      problem = write_small(&target, copy, (uint32_t)count);
+      shut_out_handlers(&target);
+      problem = write_small(&target, copy, (uint32_t)count, 0);
+    } else if (small) {
+      shut_out_handlers(&target);
+      problem = write_staged(&target, bytes, (uint32_t)count);
     } else {
-      target.signals = kg_signals_block();
+      shut_out_handlers(&target);
       problem = write_large(&target, bytes, count);
     }
-    kg_signals_restore(target.signals);
+    let_in(&target);
   }
   if (problem == 0 && end != NULL) *end = target.offset;
   return problem;
@@ -282,7 +329,7 @@ int kg_write(struct kg_ref ref, const void *bytes, size_t count, uint64_t offset
 static int put_plain(struct target *target, struct kg_put *put) {
   kg_note_change(target->process);
   put->ref = target->ref;
-  target->signals = kg_signals_block();
+  shut_out_handlers(target);
   int problem;
   for (;;) {
     problem = kg_board_lock(target->board);
@@ -293,10 +340,10 @@ static int put_plain(struct target *target, struct kg_put *put) {
     problem = live ? 0 : ESTALE;
     if (is_put) kg_ring_nudge(target->board);
     if (is_put || problem != 0) break;
-    problem = kg_ring_wait(target->board, target->signals);
+    problem = wait_for_room(target);
     if (problem != 0) break;
   }
-  kg_signals_restore(target->signals);
+  let_in(target);
   return problem;
 }
 

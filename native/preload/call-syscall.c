@@ -264,6 +264,9 @@ static long process_call(long number, const struct arguments *x) {
   case SYS_execveat:
     return execveat((int)x->a, (const char *)x->b, (char *const *)x->c, (char *const *)x->d,
                     (int)x->e);
+  case SYS_rt_sigaction:
+    if (x->b != 0) kg_note_handler();
+    return NOT_OURS;
   case SYS_io_submit:
     return kg_io_submit((unsigned long)x->a, x->b, (void *)x->c);
   case SYS_exit_group:

@@ -47,6 +47,16 @@ describe.skipIf(why !== null)('files of a server', () => {
     return driver;
   }
 
+  /** Reads a file as programs do, a piece at a time; the answers that are not as they should be. */
+  async function inPieces(driver: CoreDriver, bytes: number, seed: number): Promise<string[]> {
+    const wrong: string[] = [];
+    for (let at = 0; at < bytes; at += 100_000) {
+      const answer = await driver.ask(`check 0 ${at} 100000 ${seed}`, 3_000);
+      if (answer !== 'ok 100000') wrong.push(`${at}: ${answer}`);
+    }
+    return wrong;
+  }
+
   it('are read in place, and never as zeros while they are delivered and punched out', async () => {
     const bytes = 20 << 20;
     const path = '/kangaroo/archive/in-place';
@@ -126,6 +136,33 @@ describe.skipIf(why !== null)('files of a server', () => {
     expect(await driver.ask(`push ${path}`)).toBe('ok');
     expect(await driver.ask('check 0 0 500 4')).toBe('ok 500');
     expect(await driver.ask('read 0 0 9999')).toMatch(/^ok 600 /);
+  });
+
+  it('are kept for other programs when one has fetched them from another hop', async () => {
+    const bytes = 12_000_000;
+    const path = '/kangaroo/archive/on-the-shelf';
+    const [writer, first, second] = [drive(), drive(), drive()];
+    expect(await writer.ask(`open 0 ${path} ${CREATE_TRUNCATE_WRITE} 644`)).toMatch(/^ok/);
+    expect(await writer.ask(`write 0 0 ${bytes} 5`)).toBe(`ok ${bytes}`);
+    expect(await writer.ask(`push ${path}`)).toBe('ok');
+    for (const driver of [first, second]) {
+      expect(await driver.ask(`open 0 ${path} 0 0`)).toMatch(/^ok/);
+    }
+    expect(await inPieces(first, bytes, 5)).toEqual([]);
+    for (const { pid } of [archive, job]) signal(pid, 'SIGSTOP');
+    try {
+      // Nobody can be asked, and it is more than a process keeps for itself.
+      expect(await inPieces(second, bytes, 5)).toEqual([]);
+      expect(await inPieces(first, bytes, 5)).toEqual([]);
+    } finally {
+      for (const { pid } of [archive, job]) signal(pid, 'SIGCONT');
+    }
+    expect(await writer.ask('write 0 7000000 1000 9')).toBe('ok 7001000');
+    expect(await second.ask('check 0 7000000 1000 9')).toBe('ok 1000');
+    expect(await second.ask('check 0 7001000 100000 5')).toBe('ok 100000');
+    expect(await writer.ask(`push ${path}`)).toBe('ok');
+    expect(await first.ask('check 0 7000000 1000 9')).toBe('ok 1000');
+    expect(await first.ask('check 0 0 7000000 5')).toBe('ok 7000000');
   });
 
   it('are read with holes, cuts and small writes over large ones', async () => {

@@ -380,7 +380,9 @@ describe.skipIf(native === null)('after a server that was killed', () => {
     await one.open('a', CREATE | WRITE);
     const { board } = one.welcome;
     const id = Buffer.from(one.memory, HEADER.boardId, 16).toString('hex');
-    const beside = ['locks', 'flocks', 'maps'].map((kind) => `/dev/shm/kangaroo-${id}-${kind}`);
+    const beside = ['locks', 'flocks', 'maps', 'reads'].map(
+      (kind) => `/dev/shm/kangaroo-${id}-${kind}`,
+    );
     for (const path of beside) writeFileSync(path, '');
     await server.stop();
     expect(existsSync(board)).toBe(true);

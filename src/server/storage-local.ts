@@ -410,7 +410,11 @@ export class LocalStorage implements Storage {
 
   async #syncOnce(): Promise<void> {
     if (this.#isClosed) throw errnoError('EBADF', 'fsync', this.#directory);
-    const faults = await this.#unsynced.take().run();
+    const round = this.#unsynced.take();
+    // Nobody can run a program that somebody has open for writing, execve(2) ETXTBSY: what has
+    // arrived is let go with the sync that says so.
+    this.#files.clear();
+    const faults = await round.run();
     const [first] = faults;
     if (first === undefined) return;
     const devices = new Set(faults.map((fault) => fault.dev));

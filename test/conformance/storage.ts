@@ -5,6 +5,7 @@
  * A test file calls `storageConformance` for each implementation. It looks at the result through
  * `directory`, the export directory on local disk, so that an implementation cannot confirm itself.
  */
+import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -55,6 +56,13 @@ export function storageConformance(
         apply(create('a'), 'hello');
         expect(text('a')).toBe('hello');
         expect(permissions('a')).toBe(0o666 & ~umask);
+      });
+
+      test('a program that was written can be run once it is synced', async () => {
+        const program = fs.readFileSync('/bin/true').toString('latin1');
+        apply(create('program', { flags: FLAGS.CREATE | FLAGS.MODE, mode: 0o755 }), program);
+        await storage.sync();
+        expect(spawnSync(at('program')).status).toBe(0);
       });
 
       test('without CREATE an absent file is ENOENT and is not made', () => {

@@ -4,8 +4,13 @@
  *
  * It prints what test/adapter/programs.ts expects; that this is true is the business of
  * test/adapter/programs.test.ts. Types are stripped as test programs' are, since Node 20 does not.
+ *
+ * npm run matrix -- --sanitize [ROWS]: builds the adapter with AddressSanitizer and UBSan and runs
+ * with it the small C programs and the rows whose names match the regular expression ROWS. That
+ * takes some minutes and is no part of CI.
  */
 
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -51,6 +56,22 @@ function markdownOf(programs) {
   return ['| program | verdict | why |', '|---|---|---|', ...rows].join('\n');
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+/** Returns the exit status. */
+function sanitize(rows) {
+  const make = ['-C', join(root, 'native/preload'), '-j2', 'asan'];
+  const built = spawnSync(process.env['MAKE'] || 'make', make, { stdio: ['ignore', 2, 2] });
+  if (built.status !== 0) return 1;
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+  const argv = [vitest, 'run', '--project', 'adapter', 'test/adapter/programs.test.ts'];
+  const env = { ...process.env, KANGAROO_SANITIZE: '1' };
+  if (rows === undefined) argv.push('test/adapter/calls.test.ts');
+  else env.KANGAROO_ROWS = rows;
+  return spawnSync(process.execPath, argv, { cwd: root, env, stdio: 'inherit' }).status ?? 1;
+}
+
+const isMain = import.meta.url === pathToFileURL(process.argv[1] ?? '').href;
+if (isMain && process.argv[2] === '--sanitize') {
+  process.exitCode = sanitize(process.argv[3]);
+} else if (isMain) {
   process.stdout.write(`${markdownOf(await readPrograms())}\n`);
 }

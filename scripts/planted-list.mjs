@@ -75,8 +75,8 @@ export const PLANTED = [
   {
     id: 'index-not-synchronous',
     file: 'src/spool/index.ts',
-    old: "        this.#db.pragma('synchronous = FULL');\n      }",
-    becomes: "        this.#db.pragma('synchronous = NORMAL');\n      }",
+    old: "        this.#db.exec('PRAGMA synchronous = FULL');\n      }",
+    becomes: "        this.#db.exec('PRAGMA synchronous = NORMAL');\n      }",
     why: 'what SQLite promises is lost at a power cut',
     tests: [unit('spool/index', 'fsync')],
   },

@@ -51,16 +51,16 @@ struct kg_board_header {
   uint8_t zero_a[24];           /* 104 */
   pthread_mutex_t lock;         /* 128 process-shared, robust, made by the addon */
   uint8_t zero_b[128 - sizeof(pthread_mutex_t)];
-  _Atomic uint64_t tail; /* 256 bytes published since the board was made (under the lock) */
-  uint64_t next_seq;     /* 264 number of the next entry, from 1 (under the lock) */
-  uint64_t last;         /* 272 where the last entry begins (under the lock; writers only) */
-  uint64_t unsettled;    /* 280 1 + where entries are that slots may not know (likewise) */
-  _Atomic uint32_t epoch; /* 288 of the rows that count; another one voids all (under the lock) */
-  uint32_t rows_used;     /* 292 in this epoch (under the lock) */
-  uint32_t spares_taken;  /* 296 since the board was made (under the lock; programs only) */
-  uint32_t spares_given;  /* 300 likewise (under the lock; the server only) */
-  uint64_t rows_at;       /* 304 */
-  uint64_t spares_at;     /* 312 slot numbers, KG_SPARES of them, in turn */
+  _Atomic uint64_t tail;   /* 256 bytes published since the board was made (under the lock) */
+  uint64_t next_seq;       /* 264 number of the next entry, from 1 (under the lock) */
+  uint64_t last;           /* 272 where the last entry begins (under the lock; writers only) */
+  uint64_t unsettled;      /* 280 1 + where entries are that slots may not know (likewise) */
+  _Atomic uint32_t epoch;  /* 288 of the rows that count; another one voids all (under the lock) */
+  uint32_t rows_used;      /* 292 in this epoch (under the lock) */
+  uint32_t spares_taken;   /* 296 since the board was made (under the lock; programs only) */
+  uint32_t spares_given;   /* 300 likewise (under the lock; the server only) */
+  uint64_t rows_at;        /* 304 */
+  uint64_t spares_at;      /* 312 slot numbers, KG_SPARES of them, in turn */
   _Atomic uint64_t head;   /* 320 bytes taken; only the server writes it */
   _Atomic uint32_t asleep; /* 328 1: the server looks again only when it is told (NUDGE) */
   _Atomic uint32_t room;   /* 332 futex: changes whenever head has moved */

@@ -7,6 +7,8 @@
  */
 #include "names.h"
 
+#include "fate.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -49,30 +51,44 @@ static long add_components(char *to, long length, size_t size, const char *path,
   return length;
 }
 
-static void add_mount(const char *pair, size_t bytes, char **room) {
+/* NULL, or why it is no mount. */
+static const char *add_mount(const char *pair, size_t bytes, char **room) {
+  static const char no_pair[] = "is not LOGICAL=/TARGET", too_long[] = "is too long";
   const char *middle = memchr(pair, '=', bytes);
-  if (middle == NULL || middle == pair || mount_count == MOUNTS_MAX) return;
+  if (middle == NULL || middle == pair || middle[1] != '/') return no_pair;
+  if (mount_count == MOUNTS_MAX) return "is one too many";
   char text[KG_PATH_MAX + 1];
   size_t logical_bytes = (size_t)(middle - pair), target_bytes = bytes - logical_bytes - 1;
-  if (logical_bytes >= sizeof text || target_bytes >= sizeof text || middle[1] != '/') return;
+  if (logical_bytes >= sizeof text || target_bytes >= sizeof text) return too_long;
   struct mount *mount = &mounts[mount_count];
   size_t left = sizeof mount_text - (size_t)(*room - mount_text);
   memcpy(text, pair, logical_bytes);
   text[logical_bytes] = '\0';
   long length = add_components(*room, 0, left, text, text[0] == '/');
-  if (length < 0 || (length == 0 && text[0] != '/')) return;
+  if (length == -1) return too_long;
+  if (length < 0 || (length == 0 && text[0] != '/')) return "has a LOGICAL that leads nowhere";
   mount->logical = *room;
   mount->logical_bytes = (size_t)length;
   char *target = *room + length + 1;
   memcpy(text, middle + 1, target_bytes);
   text[target_bytes] = '\0';
   long second = add_components(target, 0, left - (size_t)length - 1, text, true);
-  if (second < 0) return;
+  if (second < 0) return too_long;
   mount->target = target;
   mount->target_bytes = (size_t)second;
   *room = target + second + 1;
   mount_count++;
   if (mount->logical_bytes > 0 && mount->logical[0] != '/') has_relative = true;
+  return NULL;
+}
+
+static void tell(const char *pair, size_t bytes, const char *why) {
+  char line[512], shown[256];
+  size_t length = bytes < sizeof shown ? bytes : sizeof shown - 1;
+  memcpy(shown, pair, length);
+  shown[length] = '\0';
+  kg_fate_tell(kg_fate_words(line, sizeof line, "KANGAROO_MOUNTS: '", shown, "' ", why,
+                             ", going on without it", NULL));
 }
 
 void kg_names_read_mounts(const char *text) {
@@ -81,7 +97,9 @@ void kg_names_read_mounts(const char *text) {
   has_relative = false;
   while (*text != '\0') {
     const char *end = strchrnul(text, ':');
-    add_mount(text, (size_t)(end - text), &room);
+    size_t bytes = (size_t)(end - text);
+    const char *why = bytes == 0 ? NULL : add_mount(text, bytes, &room);
+    if (why != NULL) tell(text, bytes, why);
     text = *end == ':' ? end + 1 : end;
   }
 }

@@ -7,7 +7,7 @@
 
 #include "core.h"
 
-/* Reads `LOGICAL=TARGET` pairs with ':' between them; pairs that are none are passed over. */
+/* Reads `LOGICAL=TARGET` pairs with ':' between them; one that is none is told, and left out. */
 void kg_names_read_mounts(const char *mounts);
 /* What src/server/board-layout.ts makes of the same name and path: at most 52 bits, never 0. */
 uint64_t kg_names_ino(const char *name, const char *path, size_t path_bytes);

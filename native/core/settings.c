@@ -2,10 +2,11 @@
  * What the environment says, read once at the start: a program may change its environment later,
  * and a handler or a vfork child must not read it while another thread does.
  *
- * A value that cannot be understood is as if it were not there; `kangaroo run` has complained about
- * it before the program began.
+ * A value that cannot be understood is as if it were not there. Of a mount that is said, since a
+ * program without it writes to another place.
  */
 #include "core.h"
+#include "fate.h"
 #include "names.h"
 #include "process.h"
 
@@ -88,7 +89,10 @@ void kg_settings_read(char *const *environment) {
   const char *fsync = value_of(environment, "KANGAROO_FSYNC");
   settings->fsync_is_commit = fsync != NULL && strcmp(fsync, "commit") == 0;
   copy(settings->report, sizeof settings->report, value_of(environment, "KANGAROO_REPORT"));
-  copy(settings->mounts, sizeof settings->mounts, value_of(environment, "KANGAROO_MOUNTS"));
+  const char *mounts = value_of(environment, "KANGAROO_MOUNTS");
+  copy(settings->mounts, sizeof settings->mounts, mounts);
+  if (mounts != NULL && settings->mounts[0] == '\0')
+    kg_fate_tell("KANGAROO_MOUNTS is too long, going on without it");
   copy(settings->directory, sizeof settings->directory, value_of(environment, "KANGAROO_CWD"));
   copy(settings->verdict, sizeof settings->verdict, value_of(environment, "KANGAROO_VERDICT"));
   kg_names_read_mounts(settings->mounts);

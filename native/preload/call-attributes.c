@@ -71,7 +71,9 @@ __attribute__((noinline)) static int change_mode(int at, const char *path, mode_
   if (to.where == KG_TOP) return kg_fail(EPERM);
   if (to.where == KG_ELSEWHERE) return CALL(fchmodat)(at, path, mode, flags);
   if (to.where == KG_MAPPED) return CALL(fchmodat)(at, to.local, mode, flags);
-  int problem = set_mode(&to.place, mode);
+  struct kg_facts facts;
+  int problem = to.slash ? kg_facts_at(&to, &facts) : 0;
+  if (!problem) problem = set_mode(&to.place, mode);
   kg_done_place("chmod", &to.place, 0, start);
   return problem ? kg_fail(problem) : 0;
 }
@@ -183,7 +185,9 @@ __attribute__((noinline)) static int cut(const char *path, off_t size) {
   if (to.where == KG_TOP || !to.place.path[0]) return kg_fail(EISDIR);
   if (size < 0) return kg_fail(EINVAL);
   struct kg_change change = {.kind = KG_CUT, .size = (uint64_t)size};
-  int problem = kg_change(&to.place, NULL, &change);
+  struct kg_facts facts;
+  int problem = to.slash ? kg_facts_at(&to, &facts) : 0;
+  if (!problem) problem = kg_change(&to.place, NULL, &change);
   kg_done_place("truncate", &to.place, 0, start);
   return problem ? kg_fail(problem) : 0;
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "locks.h"
 #include "preload.h"
 #include "processes.h"
 #include "raw.h"
@@ -33,7 +34,9 @@ static int execute(int at, const char *path, char *const argv[], char *const env
   char *pointers[needs.pointers];
   char bytes[needs.bytes];
   char **made = kg_environment_make(envp, kg_working_directory(), pointers, bytes);
-  if (will_happen(at, path, flags)) kg_finish_for_exec();
+  bool is_last = will_happen(at, path, flags);
+  if (is_last) kg_finish_for_exec();
+  if (is_last && !kg_is_borrowed()) kg_locks_hand_on();
   int left = kg_directory_leave();
   int result;
   if (at == AT_FDCWD && flags == 0) {
@@ -43,6 +46,7 @@ static int execute(int at, const char *path, char *const argv[], char *const env
     result = code < 0 ? kg_fail((int)-code) : 0;
   }
   kg_directory_return(left);
+  if (is_last && !kg_is_borrowed()) kg_locks_take_back();
   return result;
 }
 

@@ -3,6 +3,9 @@
  * has hidden ways to both. There are no links and no other file systems below a root of ours, so
  * FTW_PHYS and FTW_MOUNT change nothing; the bound on open directories is kept by reading each
  * directory whole before going into it.
+ *
+ * With FTW_CHDIR the visitor is called in the directory where the file lies, and for FTW_DP in the
+ * directory itself, as glibc has it; then a file is looked at by its last component.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -61,6 +64,11 @@ static char *names_in(const char *path) {
   return names;
 }
 
+/* What the file is called from where we stand. */
+static const char *here(const struct walk *walk, int base) {
+  return walk->flags & FTW_CHDIR ? walk->path + base : walk->path;
+}
+
 static int go(const struct walk *walk, int base, int level);
 
 static int go_below(const struct walk *walk, const char *names, int level) {
@@ -82,20 +90,26 @@ static int go_below(const struct walk *walk, const char *names, int level) {
 }
 
 static int go_into(const struct walk *walk, const struct stat *facts, int base, int level) {
-  char *names = names_in(walk->path);
+  char *names = names_in(here(walk, base));
   if (!names) return errno == EACCES ? tell(walk, facts, FTW_DNR, base, level) : -1;
+  bool moves = walk->flags & FTW_CHDIR, inside = false;
   int result = 0;
   if (!(walk->flags & FTW_DEPTH)) result = tell(walk, facts, FTW_D, base, level);
   bool skip = walk->flags & FTW_ACTIONRETVAL && result == FTW_SKIP_SUBTREE;
+  if (result == 0 && moves) {
+    result = chdir(here(walk, base));
+    inside = result == 0;
+  }
   if (result == 0) result = go_below(walk, names, level);
   if (result == 0 && walk->flags & FTW_DEPTH) result = tell(walk, facts, FTW_DP, base, level);
+  if (result == 0 && inside) result = chdir("..");
   free(names);
   return skip ? 0 : result;
 }
 
 static int go(const struct walk *walk, int base, int level) {
   struct stat facts;
-  if (lstat(walk->path, &facts) < 0) {
+  if (lstat(here(walk, base), &facts) < 0) {
     if (level == 0 || (errno != EACCES && errno != ENOENT)) return -1;
     memset(&facts, 0, sizeof facts);
     return tell(walk, &facts, FTW_NS, base, level);
@@ -104,19 +118,43 @@ static int go(const struct walk *walk, int base, int level) {
   return tell(walk, &facts, S_ISLNK(facts.st_mode) ? FTW_SL : FTW_F, base, level);
 }
 
-/* FTW_CHDIR is refused: a program that asks for it relies on a directory of the kernel. */
+/* Into the directory of the root; back again the walk comes by the descriptor, if not by itself. */
+static int start_in(const struct walk *walk, int base, int *back) {
+  char above[KG_PATH_MAX];
+  *back = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (*back < 0) return -1;
+  memcpy(above, walk->path, (size_t)base);
+  above[base] = 0;
+  return base > 0 ? chdir(above) : 0;
+}
+
+static int walk_from(const struct walk *walk, int base) {
+  int back = -1, result = 0;
+  if (walk->flags & FTW_CHDIR) result = start_in(walk, base, &back);
+  if (result == 0) result = go(walk, base, 0);
+  if (back < 0) return result;
+  int problem = errno;
+  if (fchdir(back) < 0 && result == 0) {
+    problem = errno;
+    result = -1;
+  }
+  close(back);
+  errno = problem;
+  return result;
+}
+
 __attribute__((noinline)) static int walk_ours(const char *root, visit plain, visit_more more,
                                                int flags) {
   struct walk walk = {plain, more, flags, malloc(KG_PATH_MAX)};
   size_t length = strlen(root);
-  if (!walk.path || length >= KG_PATH_MAX || flags & FTW_CHDIR) {
+  if (!walk.path || length >= KG_PATH_MAX) {
     free(walk.path);
-    return kg_fail(flags & FTW_CHDIR ? ENOTSUP : walk.path ? ENAMETOOLONG : ENOMEM);
+    return kg_fail(walk.path ? ENAMETOOLONG : ENOMEM);
   }
   strcpy(walk.path, root);
   while (length > 1 && walk.path[length - 1] == '/') walk.path[--length] = 0;
   const char *slash = strrchr(walk.path, '/');
-  int result = go(&walk, slash && slash[1] ? (int)(slash - walk.path) + 1 : 0, 0);
+  int result = walk_from(&walk, slash && slash[1] ? (int)(slash - walk.path) + 1 : 0);
   free(walk.path);
   return flags & FTW_ACTIONRETVAL && (result == FTW_SKIP_SIBLINGS || result == FTW_SKIP_SUBTREE)
              ? 0

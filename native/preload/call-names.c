@@ -14,6 +14,7 @@
 
 #include "preload.h"
 #include "processes.h"
+#include "unnamed.h"
 
 REAL(int, rename, (const char *from, const char *to));
 REAL(int, renameat, (int at, const char *from, int to_at, const char *to));
@@ -67,7 +68,10 @@ __attribute__((noinline)) static int move(int at, const char *from_path, int to_
   if (flags & ~(unsigned)RENAME_NOREPLACE) return kg_fail(EINVAL);
   struct kg_change change = {.kind = KG_RENAME, .flags = flags & RENAME_NOREPLACE ? 1 : 0};
   int problem = from.slash || to.slash ? check_slash(&from) : 0;
+  struct kg_unnamed unnamed = {.copy = -1};
+  if (!problem && strcmp(from.place.path, to.place.path) != 0) kg_unnamed_copy(&to.place, &unnamed);
   if (!problem) problem = kg_change(&from.place, &to.place, &change);
+  kg_unnamed_cover(&unnamed, problem == 0);
   kg_done_place("rename", &to.place, 0, start);
   return problem ? kg_fail(problem) : 0;
 }
@@ -95,6 +99,15 @@ static int change_one(const struct kg_place *place, enum kg_change_kind kind, mo
   return kg_change(place, NULL, &change);
 }
 
+/* What this process has open of it goes on without a name. */
+static int remove_file(const struct kg_place *place) {
+  struct kg_unnamed unnamed;
+  kg_unnamed_copy(place, &unnamed);
+  int problem = change_one(place, KG_UNLINK, 0);
+  kg_unnamed_cover(&unnamed, problem == 0);
+  return problem;
+}
+
 /* flags: AT_REMOVEDIR, or `either` for remove(3). */
 __attribute__((noinline)) static int take_away(int at, const char *path, int flags, bool either) {
   struct kg_located to;
@@ -108,7 +121,8 @@ __attribute__((noinline)) static int take_away(int at, const char *path, int fla
   if (is_root(&to)) return kg_fail(flags & AT_REMOVEDIR || either ? EBUSY : EISDIR);
   bool is_unlink = !(flags & AT_REMOVEDIR);
   int problem = is_unlink && to.slash ? check_slash(&to) : 0;
-  if (!problem) problem = change_one(&to.place, is_unlink ? KG_UNLINK : KG_RMDIR, 0);
+  if (!problem && is_unlink) problem = remove_file(&to.place);
+  if (!problem && !is_unlink) problem = change_one(&to.place, KG_RMDIR, 0);
   if (problem == EISDIR && either) problem = change_one(&to.place, KG_RMDIR, 0);
   kg_done_place(flags & AT_REMOVEDIR ? "rmdir" : "unlink", &to.place, 0, start);
   return problem ? kg_fail(problem) : 0;

@@ -84,7 +84,9 @@ __attribute__((noinline)) static int change_times(int at, const char *path,
   if (to.where == KG_TOP) return kg_fail(EPERM);
   if (to.where == KG_ELSEWHERE) return CALL(utimensat)(at, path, times, flags);
   if (to.where == KG_MAPPED) return CALL(utimensat)(at, to.local, times, flags);
-  int problem = set_times(&to.place, times);
+  struct kg_facts facts;
+  int problem = to.slash ? kg_facts_at(&to, &facts) : 0;
+  if (!problem) problem = set_times(&to.place, times);
   kg_done_place("utimensat", &to.place, 0, start);
   return problem ? kg_fail(problem) : 0;
 }

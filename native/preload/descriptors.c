@@ -11,11 +11,14 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "locks.h"
 #include "placeholder.h"
 #include "preload.h"
 #include "raw.h"
 
 enum { CHUNK = 1024, CHUNKS = 1024 };
+/* Private descriptors have larger numbers; that saves a look at most others. */
+enum { PROGRAMS_OWN = 15 };
 
 /* Until the start has looked, the low ones may all be ours: a constructor may write first. */
 _Atomic uint64_t kg_perhaps[KG_PERHAPS_MAX / 64] = {~0ull};
@@ -219,7 +222,11 @@ void kg_adopt_all(void) {
       int fd = number_of(entry->name);
       struct kg_placeholder parts;
       struct stat st;
-      if (fd < 0 || fd == list || !kg_placeholder_of(fd, &parts)) continue;
+      if (fd < 0 || fd == list) continue;
+      if (!kg_placeholder_of(fd, &parts)) {
+        if (fd > PROGRAMS_OWN) kg_locks_adopt(fd);
+        continue;
+      }
       if (kg_raw_fstat(fd, &st) == 0) atomic_store(&memory_dev, st.st_dev);
       kg_note(fd);
     }

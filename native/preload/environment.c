@@ -47,6 +47,14 @@ static bool has_library(const char *list) {
   return false;
 }
 
+/* What every program of ours is to have; of an instrumented library also the sanitizers' own. */
+static bool is_kept(const char *variable) {
+#ifdef __SANITIZE_ADDRESS__
+  if (begins(variable, "ASAN_OPTIONS=") || begins(variable, "UBSAN_OPTIONS=")) return true;
+#endif
+  return begins(variable, OWN) && !begins(variable, DIRECTORY);
+}
+
 static void save(const char *variable) {
   static size_t used;
   size_t size = strlen(variable) + 1;
@@ -64,7 +72,7 @@ void kg_environment_start(char *const *environment) {
   for (; environment && *environment; environment++) {
     if (begins(*environment, PRELOAD))
       preload = *environment;
-    else if (begins(*environment, OWN) && !begins(*environment, DIRECTORY))
+    else if (is_kept(*environment))
       save(*environment);
   }
   if (preload && has_library(preload + strlen(PRELOAD)) && strlen(preload) < sizeof first_preload)

@@ -3,7 +3,8 @@
  * that stands beside the board: a slot of the board has a range of 2^48 bytes there.
  *
  * They belong to the process, as POSIX wants, and go with any close of the file. Locks of an open
- * file description (F_OFD_*) are taken for such. Over exec they are lost. flock's are flock.c's.
+ * file description (F_OFD_*) are taken for such. An exec hands the descriptor that holds them on to
+ * the new program, which finds it again by its name. flock's are flock.c's.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -11,21 +12,25 @@
 #include "../core/process.h"
 #include "locks.h"
 #include "preload.h"
+#include "processes.h"
 #include "raw.h"
 
 static const int64_t slot_range = (int64_t)1 << 48;
+static const char start_of_name[] = "/dev/shm/kangaroo-";
+static const char kind_of_process[] = "-locks";
 
 /* The descriptor that the process holds its POSIX locks by; 0 until there is one. */
 static _Atomic int process_fd;
 static _Atomic int process_pid;
+
 int kg_locks_open(const char *kind) {
-  static const char start[] = "/dev/shm/kangaroo-";
+  const size_t start = sizeof start_of_name - 1;
   char path[96], board[33];
   int problem = kg_board_id(board);
   if (problem != 0) return -problem;
-  memcpy(path, start, sizeof start - 1);
-  memcpy(path + sizeof start - 1, board, 32);
-  strcpy(path + sizeof start - 1 + 32, kind);
+  memcpy(path, start_of_name, start);
+  memcpy(path + start, board, 32);
+  strcpy(path + start + 32, kind);
   int fd = kg_file_open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   return fd < 0 ? -ENOLCK : kg_make_private(fd);
 }
@@ -33,7 +38,7 @@ int kg_locks_open(const char *kind) {
 static int locks_of_process(void) {
   int fd = atomic_load(&process_fd);
   if (fd != 0 && kg_is_private(fd)) return fd;
-  fd = kg_locks_open("-locks");
+  fd = kg_locks_open(kind_of_process);
   if (fd < 0) return fd;
   atomic_store(&process_fd, fd);
   atomic_store(&process_pid, kg_pid());
@@ -117,4 +122,38 @@ void kg_locks_leave(int fd) {
       kg_raw_fcntl(atomic_load(&process_fd), F_SETLK, (long)&all);
     }
   }
+}
+
+static bool is_holder(void) {
+  return atomic_load(&process_fd) != 0 && atomic_load(&process_pid) == kg_pid();
+}
+
+void kg_locks_hand_on(void) {
+  if (!is_holder()) return;
+  for (int word = 0; word < KG_PERHAPS_MAX / 64; word++) {
+    uint64_t bits = atomic_load(&kg_perhaps[word]);
+    for (; bits != 0; bits &= bits - 1) {
+      int fd = word * 64 + __builtin_ctzll(bits);
+      /* What is closed by the exec takes its locks with it, as any close does. */
+      if (kg_raw_fcntl(fd, F_GETFD, 0) == FD_CLOEXEC) kg_locks_leave(fd);
+    }
+  }
+  kg_raw_fcntl(atomic_load(&process_fd), F_SETFD, 0);
+}
+
+void kg_locks_take_back(void) {
+  if (is_holder()) kg_raw_fcntl(atomic_load(&process_fd), F_SETFD, FD_CLOEXEC);
+}
+
+void kg_locks_adopt(int fd) {
+  const size_t start = sizeof start_of_name - 1, all = start + 32 + sizeof kind_of_process - 1;
+  char path[32] = "/proc/self/fd/", name[96];
+  kg_decimal(path + strlen(path), (unsigned)fd);
+  int64_t bytes = kg_raw_readlink(path, name, sizeof name);
+  if (bytes != (int64_t)all || memcmp(name, start_of_name, start) != 0) return;
+  if (memcmp(name + start + 32, kind_of_process, sizeof kind_of_process - 1) != 0) return;
+  kg_raw_fcntl(fd, F_SETFD, FD_CLOEXEC);
+  kg_keep_private(fd);
+  atomic_store(&process_fd, fd);
+  atomic_store(&process_pid, kg_pid());
 }

@@ -5,14 +5,16 @@
  * one.
  *
  * The tables are what they are by convention only, so they are compared first with the functions
- * that libc exports. In a libc where they differ, streams that are opened by name are served by
- * fopencookie, and what others write is found in the placeholders (rescue.c).
+ * that libc exports. In a libc where they differ, streams that are opened by name or by descriptor
+ * are served by fopencookie, without wide characters, and what others write is found in the
+ * placeholders when they are closed (rescue.c); others cannot read.
  *
  * A stream of ours is made of one for /dev/null with the same mode, whose descriptor is then
  * covered by the placeholder: fdopen would look at a placeholder's flags, which are always "write
  * only".
  */
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,6 +27,7 @@ REAL(FILE *, fopen, (const char *, const char *))
 REAL(FILE *, freopen, (const char *, const char *, FILE *))
 REAL(FILE *, fdopen, (int, const char *))
 REAL(int, fclose, (FILE *))
+REAL(int, fileno, (FILE *))
 
 /* Entries of a table (struct _IO_jump_t), which is an array of 21 words. */
 enum { READ = 14, WRITE, SEEK, CLOSE, STAT, SLOTS = 5 };
@@ -189,30 +192,61 @@ static FILE *cover(FILE *stream, int fd, int flags) {
   return stream;
 }
 
+/* A stream of fopencookie, which has no number; its place in this table is its cookie. */
+static struct cookie {
+  _Atomic(FILE *) stream; /* NULL: nobody's */
+  int fd;
+} cookies[1024];
+enum { COOKIES = sizeof cookies / sizeof *cookies };
+
 static ssize_t cookie_read(void *cookie, char *bytes, size_t count) {
-  return read((int)(intptr_t)cookie, bytes, count);
+  return read(((struct cookie *)cookie)->fd, bytes, count);
 }
 static ssize_t cookie_write(void *cookie, const char *bytes, size_t count) {
-  ssize_t put = write((int)(intptr_t)cookie, bytes, count);
+  ssize_t put = write(((struct cookie *)cookie)->fd, bytes, count);
   return put < 0 ? 0 : put;
 }
 static int cookie_seek(void *cookie, off64_t *offset, int whence) {
-  off64_t at = lseek((int)(intptr_t)cookie, *offset, whence);
+  off64_t at = lseek(((struct cookie *)cookie)->fd, *offset, whence);
   if (at < 0) return -1;
   *offset = at;
   return 0;
 }
-static int cookie_close(void *cookie) { return close((int)(intptr_t)cookie); }
+static int cookie_close(void *cookie) {
+  int fd = ((struct cookie *)cookie)->fd;
+  atomic_store(&((struct cookie *)cookie)->stream, 0);
+  return close(fd);
+}
+
+static FILE *cookie_stream(int fd, const char *mode) {
+  static const cookie_io_functions_t calls = {cookie_read, cookie_write, cookie_seek, cookie_close};
+  FILE *const taken = (FILE *)&cookies;
+  for (int i = 0; i < COOKIES; i++) {
+    FILE *nobody = 0;
+    if (!atomic_compare_exchange_strong(&cookies[i].stream, &nobody, taken)) continue;
+    cookies[i].fd = fd;
+    FILE *stream = fopencookie(&cookies[i], mode, calls);
+    atomic_store(&cookies[i].stream, stream);
+    return stream;
+  }
+  kg_fail(EMFILE);
+  return 0;
+}
+
+/* libc's answer for such a stream is EBADF, and the streams of C++ read and write by the number. */
+CAUGHT int fileno(FILE *stream) {
+  for (int i = 0; __builtin_expect(!patched, 0) && i < COOKIES; i++) {
+    if (atomic_load(&cookies[i].stream) == stream) return cookies[i].fd;
+  }
+  return CALL(fileno)(stream);
+}
+ALIAS(fileno, fileno_unlocked);
 
 /* A stream for a descriptor that is ours already. On failure the descriptor stays open. */
 static FILE *stream_of(int fd, const char *mode, int flags) {
   char plain[64];
   mode_for_null(mode, plain);
-  if (!patched) {
-    static const cookie_io_functions_t calls = {cookie_read, cookie_write, cookie_seek,
-                                                cookie_close};
-    return fopencookie((void *)(intptr_t)fd, plain, calls);
-  }
+  if (!patched) return cookie_stream(fd, plain);
   FILE *stream = CALL(fopen)("/dev/null", plain);
   if (stream == 0) return 0;
   int null = stream->_fileno;

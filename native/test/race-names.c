@@ -3,7 +3,7 @@
  * succeeds, and it is there for all as soon as one of them knows of it. Each writes its number into
  * what it made, and appends to one file that all of them make without exclusion.
  *
- *   names-race DIRECTORY PROCESSES FILES
+ *   race-names DIRECTORY PROCESSES FILES
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -22,7 +22,7 @@ export interface AdapterSettings {
   readonly server?: string | undefined;
   /** How long a call may wait for a server that is gone. */
   readonly timeoutMs?: number | undefined;
-  /** They come before the mounts that the environment has, because the first match counts. */
+  /** They come before the mounts that the environment has: of equal ones the first counts. */
   readonly mounts?: readonly Mount[] | undefined;
   /** A file, or `-` for standard error. */
   readonly report?: string | undefined;
@@ -85,6 +85,18 @@ export function parseMount(text: string): Mount {
     throw new KangarooError('USAGE', `--mount '${text}': the target is not absolute`, { hint });
   }
   return { logical, target };
+}
+
+/**
+ * Looks at KANGAROO_MOUNTS as the library is going to read it; '' is as good as none.
+ * @throws KangarooError USAGE
+ */
+export function checkMountList(text: string | undefined): void {
+  const isMount = (pair: string): boolean => /^[^=]+=\//.test(pair);
+  const bad = (text ?? '').split(':').find((pair) => pair !== '' && !isMount(pair));
+  if (bad === undefined) return;
+  const hint = 'write LOGICAL=/kangaroo/NAME/path or LOGICAL=/local/path, with : between pairs';
+  throw new KangarooError('USAGE', `KANGAROO_MOUNTS: '${bad}' is not LOGICAL=/TARGET`, { hint });
 }
 
 function mountList(before: string | undefined, mounts: readonly Mount[]): string | undefined {

@@ -125,7 +125,7 @@ function sameAsLast(path: string): string {
   return lastPath;
 }
 
-/** What an append makes of a head: its number, its origin if it begins here, its payload's place. */
+/** What an append makes of a head: a number, an origin if it begins here, the payload's place. */
 export function numbered(
   head: RecordHeader,
   seq: number,

@@ -60,5 +60,6 @@ describe.skipIf(why !== null)('calls', () => {
     expect(there, 'on a local directory').toMatchObject({ status: 0, stderr: '' });
     const here = await site.run([program, site.makeDirectory(name)]);
     expect(here, 'below /kangaroo').toMatchObject({ status: 0, stderr: '' });
+    expect(site.takeReports()).toBe('');
   });
 });

@@ -19,7 +19,7 @@ describe.skipIf(why !== null)('names', () => {
 
   beforeAll(async () => {
     site = await Site.open(2);
-    race = compileC('names-race', site.cluster.scratch('programs'));
+    race = compileC('race-names', site.cluster.scratch('programs'));
   });
 
   afterAll(async () => await site?.close());

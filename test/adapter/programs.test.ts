@@ -5,7 +5,8 @@
  *
  * The tree is looked at twice: through the first hop, by `kangaroo get`, which knows nothing of the
  * adapter, and at the destination when all has been pushed. KANGAROO_MATRIX=FILE writes what was
- * seen as JSON; KANGAROO_ROWS=TEXT runs the rows whose names contain it.
+ * seen as JSON; KANGAROO_ROWS=REGEXP runs the rows whose names match. With KANGAROO_SANITIZE=1 the
+ * adapter is the instrumented one, and a report of it is a difference.
  */
 import { spawnSync } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
@@ -14,6 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { begin, type Ended, Site, whyNoAdapter } from '../support/adapted.ts';
+import { IS_SANITIZED } from '../support/sanitizer.ts';
 import { differenceOf, linesOfTree } from '../support/tree.ts';
 import { makeInputs } from './inputs.ts';
 import { type ProgramRow, PROGRAMS, type Verdict } from './programs.ts';
@@ -25,11 +27,20 @@ if (why !== null) process.stderr.write(`adapter tests are skipped: ${why}\n`);
 const PATH = `/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:${process.env['PATH'] ?? ''}`;
 const JOBS = fileURLToPath(new URL('jobs', import.meta.url));
 const wantedRows = process.env['KANGAROO_ROWS'];
-const rows = PROGRAMS.filter(({ name }) => wantedRows === undefined || name.includes(wantedRows));
+const rows = PROGRAMS.filter(
+  ({ name }) => wantedRows === undefined || new RegExp(wantedRows).test(name),
+);
 
 function isInstalled(name: string): boolean {
   const { status } = spawnSync('sh', ['-c', 'command -v "$1"', 'sh', name], { env: { PATH } });
   return status === 0;
+}
+
+/** null, or why this row is left out. */
+function whyNotThis({ needs = [], unsanitized }: ProgramRow): string | null {
+  if (IS_SANITIZED && unsanitized !== undefined) return unsanitized;
+  const missing = needs.filter((name) => !isInstalled(name));
+  return missing.length === 0 ? null : `no ${missing.join(', ')} here`;
 }
 
 interface Seen {
@@ -62,9 +73,9 @@ describe.skipIf(why !== null)('programs', () => {
   });
 
   for (const [index, row] of rows.entries()) {
-    const missing = (row.needs ?? []).filter((name) => !isInstalled(name));
-    const title = missing.length === 0 ? row.name : `${row.name} (no ${missing.join(', ')} here)`;
-    test.skipIf(missing.length > 0)(title, { timeout: 240_000 }, async () => {
+    const reason = whyNotThis(row);
+    const title = reason === null ? row.name : `${row.name} (${reason})`;
+    test.skipIf(reason !== null)(title, { timeout: 240_000 }, async () => {
       const found = await judge(row, `r${index}`);
       seen.push({ name: row.name, ...found });
       expect(found.verdict, `\n${found.detail}\n`).toBe(row.expect ?? 'same');
@@ -78,6 +89,7 @@ describe.skipIf(why !== null)('programs', () => {
     const local = await runLocally(row, key);
     const ours = await runAdapted(row, key);
     const problems = [
+      titled('sanitizers', site.takeReports()),
       compareText('status', String(local.ended.status), statusOf(ours.ended)),
       compareText('stdout', local.ended.stdout, ours.ended.stdout),
       titled('tree at the first hop', differenceOf(local.tree, ours.tree)),

@@ -30,6 +30,8 @@ export interface ProgramRow {
   /** Files whose bytes are different each time, also locally: only their names are compared. */
   readonly volatile?: RegExp;
   readonly deadlineMs?: number;
+  /** Why it cannot be run with AddressSanitizer's library, with or without us. */
+  readonly unsanitized?: string;
 }
 
 const FILE_PROGRAMS: readonly ProgramRow[] = [
@@ -157,7 +159,8 @@ const FILE_PROGRAMS: readonly ProgramRow[] = [
     name: 'du -b',
     script: `cp -r "$IN/tree" "$D/"; find "$D/tree" -type f -exec du -b {} + | sort -k 2
       all=$(du -sb "$D/tree" | cut -f 1)
-      for size in $(find "$D/tree" -type d -printf '%s '); do all=$((all - size)); done; echo "$all"`,
+      for size in $(find "$D/tree" -type d -printf '%s '); do all=$((all - size)); done
+      echo "$all"`,
   },
   {
     name: 'du',

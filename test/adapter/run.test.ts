@@ -1,15 +1,28 @@
 /**
  * kangaroo run as a script sees it: what it passes on, what it adds, and how it ends.
  */
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LIBRARY, Site, whyNoAdapter } from '../support/adapted.ts';
-import { program } from '../support/kangaroo.ts';
+import { program, type Running } from '../support/kangaroo.ts';
 import { until } from '../support/wait.ts';
 
 const why = whyNoAdapter();
 if (why !== null) process.stderr.write(`adapter tests are skipped: ${why}\n`);
+
+/** What a program that runs has printed until now. */
+function outputOf({ child }: Running): () => string {
+  let text = '';
+  child.stdout?.on('data', (bytes: Buffer) => (text += bytes.toString()));
+  return () => text;
+}
+
+/** Whoever inherits a killed child may take its time to hear of it. */
+function isRunning(pid: string): boolean {
+  if (!existsSync(`/proc/${pid}`)) return false;
+  return !readFileSync(`/proc/${pid}/stat`, 'latin1').includes(') Z ');
+}
 
 describe.skipIf(why !== null)('kangaroo run', () => {
   let site: Site;
@@ -72,9 +85,8 @@ describe.skipIf(why !== null)('kangaroo run', () => {
   test('signals are handed to the program, and its end is awaited', async () => {
     const script = 'trap "echo got; exit 9" TERM; echo ready; while :; do sleep 0.05; done';
     const running = site.first.begin(['run', 'sh', '-c', script], { input: '' });
-    let text = '';
-    running.child.stdout?.on('data', (bytes: Buffer) => (text += bytes.toString()));
-    await until('the program', 10_000, () => text.includes('ready'));
+    const text = outputOf(running);
+    await until('the program', 10_000, () => text().includes('ready'));
     running.child.kill('SIGTERM');
     const ended = await running.result;
     expect(ended.stdout.toString()).toBe('ready\ngot\n');
@@ -109,37 +121,82 @@ describe.skipIf(why !== null)('kangaroo run', () => {
     }
   });
 
-  test('75 when the library had to kill a part of it: the rest goes too', async () => {
+  test('75 and a line, when a server goes away with what was not committed', async () => {
     const lone = await Site.open(1);
     try {
-      lone.makeDirectory('x');
-      const script = 'exec 5> /kangaroo/archive/x/f; echo begun >&5; echo ready; sleep 60';
-      const running = lone.first.begin(['run', '--timeout', '1s', 'sh', '-c', script], {
-        input: '',
-      });
-      let text = '';
-      running.child.stdout?.on('data', (bytes: Buffer) => (text += bytes.toString()));
-      await until('the program', 10_000, () => text.includes('ready'));
-      // As the library does when it has to.
-      const env = readFileSync(
-        `/proc/${running.child.pid}/task/${running.child.pid}/children`,
-        'utf8',
+      const directory = lone.makeDirectory('x');
+      const script = `exec 5> ${directory}/f; echo begun >&5; echo ready; read -r go; exit 3`;
+      const running = lone.first.begin(['run', '--timeout', '1s', 'sh', '-c', script]);
+      const text = outputOf(running);
+      await until('the program', 10_000, () => text().includes('ready'));
+      await lone.first.kill();
+      running.child.stdin?.end('go\n');
+      const ended = await running.result;
+      // Not 3, which is the program's own, nor 137, which is what the signal alone would give.
+      expect(ended.status).toBe(75);
+      expect(ended.stderr.split('\n').at(-2)).toBe(
+        'kangaroo: the server is gone, and this program has written what it has not',
       );
-      const [child = ''] = env.trim().split(' ');
-      const [, verdict = ''] =
-        /KANGAROO_VERDICT=([^\0]*)/.exec(readFileSync(`/proc/${child}/environ`, 'latin1')) ?? [];
-      writeFileSync(verdict, '75 the board is another one\n');
-      expect((await running.result).status).toBe(75);
     } finally {
       await lone.close();
     }
   });
 
-  test('78 when this can never work: no server of this account', async () => {
+  test('the same without anything uncommitted: the status is the program’s', async () => {
+    const lone = await Site.open(1);
+    try {
+      const directory = lone.makeDirectory('x');
+      // What a child wrote is committed at its exit; the shell itself has written nothing.
+      const script = `cp /etc/passwd ${directory}/f; echo ready; read -r go; exit 3`;
+      const running = lone.first.begin(['run', '--timeout', '1s', 'sh', '-c', script]);
+      const text = outputOf(running);
+      await until('the program', 10_000, () => text().includes('ready'));
+      await lone.first.kill();
+      running.child.stdin?.end('go\n');
+      expect(await running.result).toMatchObject({ status: 3, stderr: '' });
+    } finally {
+      await lone.close();
+    }
+  });
+
+  test('75 as soon as a part of it had to be killed: the rest goes too', async () => {
+    // As the library does when it has to; it says why on standard error itself.
+    const script = 'sleep 60 & echo $! $KANGAROO_VERDICT; wait';
+    const running = site.first.begin(['run', 'sh', '-c', script], { input: '' });
+    const text = outputOf(running);
+    await until('the program', 10_000, () => text().endsWith('\n'));
+    const [child = '', verdict = ''] = text().trim().split(' ');
+    const begun = Date.now();
+    writeFileSync(verdict, '78 once before\n75 the board is another one\n');
+    expect(await running.result).toMatchObject({ status: 75, stderr: '' });
+    expect(Date.now() - begun).toBeLessThan(20_000);
+    expect(isRunning(child)).toBe(false);
+  });
+
+  test('78 and a line, when this can never work: a server that is not of this machine', async () => {
+    const argv = ['--server', '127.0.0.1:1', 'sh', '-c', 'cat "$0"; exit 5'];
+    const ended = await run(...argv, '/kangaroo/archive/x');
+    expect(ended.stderr).toBe(
+      'kangaroo: the server 127.0.0.1:1 is reached by TCP; only a server of this account on ' +
+        'this machine serves adapted programs: name its Unix socket\n' +
+        'cat: /kangaroo/archive/x: Protocol not supported\n',
+    );
+    expect(ended.status).toBe(78);
+  });
+
+  test('neither, when a server is only away: then the call fails', async () => {
     const server = join(site.cluster.directory, 'nobody.sock');
-    const ended = await run('--server', server, '--timeout', '500ms', 'cat', '/kangaroo/archive/x');
-    expect([75, 78, 1]).toContain(ended.status);
-    expect(ended.stderr).not.toBe('');
+    const script = 'cat "$0" 2>&1; exit 5';
+    const argv = ['--server', server, '--timeout', '500ms', 'sh', '-c', script];
+    const ended = await run(...argv, '/kangaroo/archive/x');
+    expect(ended.stdout.toString()).toContain('Connection timed out');
+    expect(ended.stderr).not.toMatch(/never|again|killed/);
+    expect(ended.status).toBe(5);
+  });
+
+  test.each([75, 78])('%i of the program itself is passed on, with no line of ours', async (n) => {
+    const ended = await run('sh', '-c', `echo x > ${site.path('run/own')}; exit ${n}`);
+    expect(ended).toMatchObject({ status: n, stderr: '' });
   });
 
   test('a program that the library cannot reach is named', async () => {

@@ -5,7 +5,8 @@
  *   program --library--> first --TCP--> last (with the export directory)
  *
  * With one server the first is also the last. Programs get a bare environment; what they leave
- * behind when they are late is killed with their process group.
+ * behind when they are late is killed with their process group. KANGAROO_SANITIZE=1 gives them the
+ * instrumented library, see sanitizer.ts.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
@@ -14,6 +15,13 @@ import { adaptedEnvironment, type AdapterSettings } from '../../src/adapter/envi
 import { Cluster, type Hop } from './cluster.ts';
 import { root } from './kangaroo.ts';
 import { signal } from './proc.ts';
+import {
+  IS_SANITIZED,
+  SANITIZED_LIBRARY,
+  sanitizerEnvironment,
+  takeReports,
+  whyNotSanitized,
+} from './sanitizer.ts';
 
 const DEADLINE_MS = 60_000;
 export const LIBRARY = join(root, 'native/build/preload/libkangaroo.so');
@@ -21,6 +29,7 @@ export const LIBRARY = join(root, 'native/build/preload/libkangaroo.so');
 /** null, or why no test of adapted programs can run here. */
 export function whyNoAdapter(): string | null {
   if (process.platform !== 'linux') return 'the adapter needs Linux';
+  if (IS_SANITIZED) return whyNotSanitized();
   return existsSync(LIBRARY) ? null : 'native/build/preload/libkangaroo.so was not built';
 }
 
@@ -136,10 +145,21 @@ export class Site {
 
   environment(options: ProgramOptions = {}): Record<string, string> {
     const { env = {}, settings = {} } = options;
+    const sanitizer = IS_SANITIZED ? sanitizerEnvironment(this.#reports) : {};
+    const library = IS_SANITIZED ? SANITIZED_LIBRARY : LIBRARY;
     return adaptedEnvironment(
-      { ...this.first.clientEnv, ...env },
-      { library: LIBRARY, server: this.first.socket, timeoutMs: 30_000, ...settings },
+      { ...this.first.clientEnv, ...sanitizer, ...env },
+      { library, server: this.first.socket, timeoutMs: 30_000, ...settings },
     );
+  }
+
+  /** What the sanitizers have said of programs since the last time; '' also without them. */
+  takeReports(): string {
+    return takeReports(this.#reports);
+  }
+
+  get #reports(): string {
+    return join(this.cluster.directory, 'sanitizer');
   }
 
   begin(argv: readonly string[], options: ProgramOptions = {}): RunningProgram {

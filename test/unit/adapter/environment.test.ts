@@ -2,7 +2,12 @@
  * The environment of an adapted program: what is set, what stays, what is refused.
  */
 import { describe, expect, test } from 'vitest';
-import { adaptedEnvironment, parseMount, preloadList } from '../../../src/adapter/environment.ts';
+import {
+  adaptedEnvironment,
+  checkMountList,
+  parseMount,
+  preloadList,
+} from '../../../src/adapter/environment.ts';
 
 const library = '/opt/kangaroo/native/build/preload/libkangaroo.so';
 
@@ -74,4 +79,17 @@ describe('mounts', () => {
       expect(() => parseMount(text)).toThrow(expect.objectContaining({ code: 'USAGE' }));
     },
   );
+
+  test.each([undefined, '', ':', 'a=/b', 'a=/b::/c=/kangaroo/d/e=f:'])('the list %s', (text) => {
+    expect(() => checkMountList(text)).not.toThrow();
+  });
+
+  test.each(['a', 'a=/b:c', '=/b', 'a=b', 'x=/y:a=kangaroo://a/b'])('the list %s', (text) => {
+    expect(() => checkMountList(text)).toThrow(
+      expect.objectContaining({
+        code: 'USAGE',
+        message: expect.stringMatching(/^KANGAROO_MOUNTS: '.*' is not LOGICAL=\/TARGET$/) as string,
+      }),
+    );
+  });
 });

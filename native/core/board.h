@@ -26,7 +26,8 @@
 #define KG_RING_BYTES (8u << 20)
 /* One write is at most this much; longer ones are several entries. */
 #define KG_PAYLOAD_MAX (1u << 20)
-/* Payloads up to here may stand in the ring itself; the room that a growing one is given. */
+/* Payloads up to here go into the ring unless it is full of them, longer ones while little stands
+   there (write.c); the room that a growing one is given. */
 #define KG_INLINE_MAX 4096u
 #define KG_INLINE_ROOM_MAX (64u << 10)
 /* Rows of known names, a power of two; slots that programs may give themselves. */

@@ -5,6 +5,7 @@
  * with a fault: what cannot be read ends the walk with a problem, because nothing tells where the
  * next entry begins. Pure, but for `seal`, by which the caller stops the last entry from growing.
  */
+import { FLAGS } from '../protocol/operation.ts';
 import {
   BOARD,
   decodeEntry,
@@ -13,6 +14,13 @@ import {
   type RingEntry,
   unreadable,
 } from './board-layout.ts';
+
+/** What a slot says of its file. */
+export interface SlotFacts {
+  readonly size: number;
+  readonly mode: number;
+  readonly mtimeNs: bigint;
+}
 
 /** Something that stands in the ring: an entry, or why nothing behind it can be found. */
 export type Standing =
@@ -50,20 +58,22 @@ export function* walkRing(
   }
 }
 
-/** The size of a file after what stands in the ring for its slot has been done to it. */
-export function sizeAfter(
+/** Facts of a file after what stands in the ring for its slot has been done to it. */
+export function factsAfter(
   ring: Buffer,
   from: number,
   to: number,
-  slot: number,
-  generation: number,
-  sizeBefore: number,
-): number {
-  let size = sizeBefore;
+  { index, generation }: { readonly index: number; readonly generation: number },
+  before: SlotFacts,
+): SlotFacts {
+  let { size, mode, mtimeNs } = before;
   for (const { entry } of walkRing(ring, from, to)) {
-    if (entry === null || entry.slot !== slot || entry.generation !== generation) continue;
-    if (entry.kind === ENTRY_KIND.truncate) size = entry.offset;
+    if (entry === null || entry.slot !== index || entry.generation !== generation) continue;
+    if (entry.kind === ENTRY_KIND.attributes) {
+      if ((entry.flags & FLAGS.MODE) !== 0) mode = entry.mode & 0o7777;
+      if ((entry.flags & FLAGS.MTIME) !== 0) mtimeNs = entry.mtimeNs;
+    } else if (entry.kind === ENTRY_KIND.truncate) size = entry.offset;
     else if (entry.payloadBytes > 0) size = Math.max(size, entry.offset + entry.payloadBytes);
   }
-  return size;
+  return { size, mode, mtimeNs };
 }

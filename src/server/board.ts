@@ -27,11 +27,11 @@ import { BoardBatch } from './board-batch.ts';
 import { type BoardFile, findBoardFile, makeBoardFile, removeBoardFile } from './board-file.ts';
 import { HEADER, BOARD, ENTRY, ENTRY_KIND, RING_AT, SEALED } from './board-layout.ts';
 import { BoardNames } from './board-names.ts';
-import { sizeAfter, walkRing } from './board-ring.ts';
+import { factsAfter, type SlotFacts, walkRing } from './board-ring.ts';
 import { OldExtents } from './old-extents.ts';
 import type { Server } from './server.ts';
 import { SlotHolders } from './slot-holders.ts';
-import { type OpenSlot, type SlotFacts, Slots } from './slots.ts';
+import { type OpenSlot, Slots } from './slots.ts';
 
 /** While awake it looks this often. */
 const LOOK_EVERY_MS = 5;
@@ -64,6 +64,7 @@ export class Board implements Taker {
   #running: Promise<void> | null = null;
   #watching: Promise<void> | null = null;
   #isWatching = false;
+  #isLockStuck = false;
 
   private constructor(server: Server, native: NativeAddon, file: BoardFile) {
     this.server = server;
@@ -171,9 +172,7 @@ export class Board implements Taker {
    */
   refresh(slot: OpenSlot, facts: SlotFacts): void {
     this.locked(() => {
-      const { index, generation } = slot;
-      const size = sizeAfter(this.#ring, this.#at, this.#tail, index, generation, facts.size);
-      this.slots.setFacts(slot, { ...facts, size });
+      this.slots.setFacts(slot, factsAfter(this.#ring, this.#at, this.#tail, slot, facts));
     });
   }
 
@@ -263,10 +262,17 @@ export class Board implements Taker {
     if (isLocked) this.#native.unlock(this.#file.memory, HEADER.lock);
   }
 
-  /** False: a program was stopped in mid-write with it. What is written here is words, whole. */
+  /**
+   * False: a program was stopped in mid-write with it. What is written here is words, whole. It is
+   * waited for once and then tried only, until it is there again: everybody waits for this thread.
+   */
   #lock(timeoutMs: number): boolean {
     try {
-      if (this.#native.lock(this.#file.memory, HEADER.lock, timeoutMs)) return true;
+      const waitsMs = this.#isLockStuck ? 0 : timeoutMs;
+      const isLocked = this.#native.lock(this.#file.memory, HEADER.lock, waitsMs);
+      const wasStuck = this.#isLockStuck;
+      this.#isLockStuck = !isLocked;
+      if (isLocked || wasStuck) return isLocked;
       this.server.logger.warn('a program has held the lock of the board for too long');
     } catch (error) {
       this.server.logger.error({ err: error }, 'the lock of the board is broken');

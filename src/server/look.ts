@@ -15,7 +15,7 @@ import { FLAGS } from '../protocol/operation.ts';
 import { formatAddress, isWithin } from '../route/address.ts';
 import type { Entry } from '../spool/entry.ts';
 import type { Sight } from '../spool/view.ts';
-import { type Beneath, type Facts, isAway, isSelfContained, merge, sizeOf } from './reader.ts';
+import { type Beneath, type Facts, isAway, saysAll, merge, sizeOf } from './reader.ts';
 import type { Server } from './server.ts';
 
 /** Ask `prepare` first. */
@@ -115,7 +115,7 @@ export class Look {
 
   /** Needs nobody be asked? The export directory is always there. */
   #isAnswered(sight: Sight, path: string): boolean {
-    if (path === '' || isSelfContained(sight)) return true;
+    if (path === '' || saysAll(sight)) return true;
     return this.#kindOnly.has(path) && sight.known !== 'unknown';
   }
 

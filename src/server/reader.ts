@@ -165,7 +165,7 @@ export class Reader {
       }
       // Before the next hop is asked: the overlay changes when something leaves the spool.
       const size = sizeOf(sight);
-      const asksBase = sight.beneath === 'natural' && !isSelfContained(sight);
+      const asksBase = sight.beneath === 'natural' && !saysAll(sight);
       const base = asksBase
         ? await beneath.stat(path, deadline).catch((error: unknown) => {
             // What was put here is there, whatever lies beneath.
@@ -349,6 +349,14 @@ export function isAway(error: unknown): boolean {
 export function isSelfContained(sight: Sight): boolean {
   if (sight.beneath === 'none') return true;
   return sight.known === 'file' && sight.file !== null && sight.file.baseLimit === 0;
+}
+
+/**
+ * Need nobody be asked for its facts? All of a file may be here and its mode not, which was given
+ * when it was made: a file that has arrived, cut to nothing by what waits here.
+ */
+export function saysAll(sight: Sight): boolean {
+  return isSelfContained(sight) && (sight.beneath !== 'natural' || sight.mode !== null);
 }
 
 /** Is what came from beneath all of the range? Then it need not be copied. */

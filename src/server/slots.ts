@@ -21,6 +21,7 @@ import {
   SLOTS_AT,
   SPARES_AT,
 } from './board-layout.ts';
+import type { SlotFacts } from './board-ring.ts';
 
 /** Read back at a time after a restart; by read, because looking at memory would make it exist. */
 const READ_SLOTS = 256;
@@ -38,12 +39,6 @@ export interface OpenSlot {
   givenMs: number;
   /** Size and time of what lay beneath when it was opened last: is it still the same? */
   beneath: string;
-}
-
-export interface SlotFacts {
-  readonly size: number;
-  readonly mode: number;
-  readonly mtimeNs: bigint;
 }
 
 export class Slots {
@@ -123,7 +118,11 @@ export class Slots {
     const more = this.#free.slice(-(this.#sparesWanted - left)).reverse();
     for (const [i, index] of more.entries()) {
       const at = SLOTS_AT + index * BOARD.slotBytes;
-      reserveMemory(this.#native, this.#file.fd, at, BOARD.slotBytes);
+      if (!this.#hasMemory(at)) {
+        // Programs ask then, and are told.
+        more.length = i;
+        break;
+      }
       this.#word(at + SLOT.kind, SLOT_KIND.free);
       this.#word(at + SLOT.generation, this.#nextGeneration(at));
       this.#bytes.writeUInt32LE(index, SPARES_AT + (((given + i) >>> 0) % BOARD.spares) * 4);
@@ -152,6 +151,15 @@ export class Slots {
   nameIn(index: number): Pick<OpenSlot, 'name' | 'path'> | null {
     if (index >= BOARD.slots) return null;
     return readSlot(this.#bytes, SLOTS_AT + index * BOARD.slotBytes, index, 0);
+  }
+
+  #hasMemory(at: number): boolean {
+    try {
+      reserveMemory(this.#native, this.#file.fd, at, BOARD.slotBytes);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #nextGeneration(at: number): number {

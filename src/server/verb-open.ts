@@ -216,9 +216,11 @@ function bringUpToDate(
     slots.stale(slot.name, slot.path);
     return;
   }
-  const isSame = !isStale && !isEmptied && before.size === facts.size;
-  board.refresh(slot, isSame ? { ...facts, mtimeNs: before.mtimeNs } : facts);
   const isChangedBeneath = there.beneath !== '' && there.beneath !== slot.beneath;
+  const isSame = !isStale && !isEmptied && before.size === facts.size;
+  // Nobody else has changed it: what programs set here is right, and perhaps not seen beneath yet.
+  const mode = isStale || isChangedBeneath ? facts.mode : before.mode;
+  board.refresh(slot, { ...facts, mode, ...(isSame ? { mtimeNs: before.mtimeNs } : {}) });
   if (there.beneath !== '') slot.beneath = there.beneath;
   if (isEmptied || isChangedBeneath) slots.changed(slot);
 }

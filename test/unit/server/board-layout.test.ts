@@ -25,7 +25,7 @@ import {
   SLOT_KIND,
   unreadable,
 } from '../../../src/server/board-layout.ts';
-import { sizeAfter, walkRing } from '../../../src/server/board-ring.ts';
+import { factsAfter, walkRing } from '../../../src/server/board-ring.ts';
 import { CHANGE_KIND } from '../../../src/server/verb-change.ts';
 import { OPEN_FLAGS } from '../../../src/server/verb-open.ts';
 import { FLAGS } from '../../../src/protocol/operation.ts';
@@ -172,11 +172,16 @@ describe('entries', () => {
     const fields = { kind: ENTRY_KIND.truncate, slot: 1, generation: 1, bytes: ENTRY.end };
     encodeEntry({ ...fields, seq: 1, offset: 10 }, ring, start % BOARD.ringBytes);
     encodeEntry({ ...fields, seq: 2, offset: 20 }, ring, 0);
-    const end = 3 * BOARD.ringBytes + ENTRY.end;
+    const set = { kind: ENTRY_KIND.attributes, flags: FLAGS.MODE, mode: 0o640 };
+    encodeEntry({ ...fields, ...set, seq: 3 }, ring, ENTRY.end);
+    const end = 3 * BOARD.ringBytes + 2 * ENTRY.end;
     const seqs = [...walkRing(ring, start, end)].map(({ entry }) => entry?.seq);
-    expect(seqs).toEqual([1, 2]);
-    expect(sizeAfter(ring, start, end, 1, 1, 99)).toBe(20);
-    expect(sizeAfter(ring, start, end, 1, 2, 99)).toBe(99);
+    expect(seqs).toEqual([1, 2, 3]);
+    const before = { size: 99, mode: 0o600, mtimeNs: 7n };
+    expect(factsAfter(ring, start, end, { index: 1, generation: 1 }, before)).toEqual({
+      ...{ size: 20, mode: 0o640, mtimeNs: 7n },
+    });
+    expect(factsAfter(ring, start, end, { index: 1, generation: 2 }, before)).toEqual(before);
   });
 });
 

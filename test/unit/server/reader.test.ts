@@ -325,9 +325,17 @@ describe('while the next hop is asked', () => {
     await scene.close(spool);
   });
 
+  test('of a file that is cut to nothing here, its mode is asked for', async () => {
+    const { hop, spool } = await hopOver(baseOf([0]));
+    hop.run({ ...write, flags: TRUNCATE, payloadBytes: 6 });
+    const facts = await hop.reader.stat(NAME, 'a', hop.beneath, NEVER);
+    expect([facts.size, facts.mode]).toEqual([6, 0o640]);
+    await scene.close(spool);
+  });
+
   test('nobody is asked where everything is here', async () => {
     const { hop, spool } = await hopOver(new Model());
-    hop.run({ ...write, flags: CREATE | TRUNCATE, payloadBytes: 6 });
+    hop.run({ ...write, flags: CREATE | TRUNCATE | MODE, payloadBytes: 6 });
     const nobody: Beneath = {
       stat: async () => await Promise.reject(new Error('asked')),
       read: async () => await Promise.reject(new Error('asked')),

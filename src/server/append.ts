@@ -27,17 +27,20 @@ export interface Taker {
  * @throws KangarooError SPOOL_FAILED, DISCONNECTED
  */
 export function appendAtOnce(taker: Taker, bytes: number, records: readonly Incoming[]): boolean {
-  const { server } = taker;
-  const { spool } = server;
-  if (!spool.hasRoom(bytes)) return false;
+  if (!taker.server.spool.hasRoom(bytes)) return false;
   taker.assertOpen();
+  return fits(taker.server, records);
+}
+
+/** Appends them. False: the disk is full. @throws KangarooError SPOOL_FAILED */
+function fits(server: Server, records: readonly Incoming[]): boolean {
   try {
-    if (records.length > 0) server.appended(spool.append(records));
+    if (records.length > 0) server.appended(server.spool.append(records));
     return true;
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === 'ENOSPC' || errno === 'EDQUOT') return false;
-    throw errno === null ? error : spool.fail(error);
+    throw errno === null ? error : server.spool.fail(error);
   }
 }
 
@@ -57,18 +60,11 @@ export async function appendWhenRoom(
     if (!spool.hasRoom(bytes)) await spool.room(bytes, NEVER, ended);
     taker.assertOpen();
     const records = make();
-    try {
-      if (records.length > 0) server.appended(spool.append(records));
-    } catch (error) {
-      const errno = errnoOf(error);
-      if (errno !== 'ENOSPC' && errno !== 'EDQUOT') {
-        throw errno === null ? error : spool.fail(error);
-      }
-      spool.noteDiskFull();
-      await spool.room(bytes, deadlineIn(RETRY_MS), ended).catch(() => {});
-      continue;
+    if (fits(server, records)) {
+      after(records);
+      return;
     }
-    after(records);
-    return;
+    spool.noteDiskFull();
+    await spool.room(bytes, deadlineIn(RETRY_MS), ended).catch(() => {});
   }
 }

@@ -12,7 +12,7 @@ export const EXIT_STATUSES: Readonly<Record<number, string>> = {
   73: 'held: the destination refuses some of it; see kangaroo messages',
   75: 'not yet: the time ran out or the outcome is unknown; safe to try again',
   77: 'not allowed: authentication or permission',
-  78: 'this will never work: no server of this account, no such route, no library',
+  78: 'this will never work: no server of this account, no library',
   130: 'interrupted',
 };
 

@@ -98,14 +98,14 @@ export class BoardNames {
   }
 
   /** An operation that came from elsewhere has been taken. */
-  noteOther({ kind, flags, name, path, path2 }: Operation): void {
+  noteOther({ kind, flags, name, path }: Operation): void {
     this.#changes += 1;
     if (!this.#isUsed) return;
     this.#locked(() => {
       if (kind === KIND.rename) {
+        // Perhaps of a directory, and then of all names below it.
         this.#native.clearNames(this.#memory);
-        // Names below are found by who asks; these two may be in directories that are known whole.
-        this.#native.askName(this.#memory, name, path2);
+        return;
       }
       this.#native.askName(this.#memory, name, path);
       if ((flags & FLAGS.PARENTS) === 0) return;

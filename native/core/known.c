@@ -35,6 +35,11 @@ struct kg_keys kg_keys_of(const char *name, size_t name_bytes, const char *path,
   return keys;
 }
 
+uint64_t kg_ino_of(struct kg_key key) {
+  uint64_t ino = key.key & ((1ull << 52) - 1);
+  return ino == 0 ? 1 : ino;
+}
+
 static struct kg_board_header *header_of(const void *board) {
   return (struct kg_board_header *)(uintptr_t)board;
 }

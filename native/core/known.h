@@ -41,6 +41,8 @@ struct kg_known {
 
 /* `path` has `path_bytes` bytes below the export directory of the server `name`. */
 struct kg_keys kg_keys_of(const char *name, size_t name_bytes, const char *path, size_t path_bytes);
+/* The inode number of a name: at most 52 bits, never 0, as src/server/board-layout.ts makes it. */
+uint64_t kg_ino_of(struct kg_key key);
 /* Do the rows lie in these `bytes` of memory? To be asked once. */
 bool kg_known_fits(const void *board, size_t bytes);
 /* False: there is no row that can be read. `board` is where the board is mapped. */

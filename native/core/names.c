@@ -8,6 +8,7 @@
 #include "names.h"
 
 #include "fate.h"
+#include "known.h"
 
 #include <errno.h>
 #include <string.h>
@@ -235,12 +236,7 @@ void kg_locate(const char *path, const char *base, struct kg_located *out) {
 }
 
 uint64_t kg_names_ino(const char *name, const char *path, size_t path_bytes) {
-  uint64_t hash = 0xcbf29ce484222325ull;
-  for (; *name != '\0'; name++) hash = (hash ^ (uint8_t)*name) * 0x100000001b3ull;
-  hash = (hash ^ '/') * 0x100000001b3ull;
-  for (size_t i = 0; i < path_bytes; i++) hash = (hash ^ (uint8_t)path[i]) * 0x100000001b3ull;
-  hash &= (1ull << 52) - 1;
-  return hash == 0 ? 1 : hash;
+  return kg_ino_of(kg_keys_of(name, strlen(name), path, path_bytes).name);
 }
 
 /* Bytes of the character at `at`, or 0 when it is none of UTF-8. */

@@ -19,12 +19,6 @@ static struct kg_keys keys_of(const struct kg_place *place) {
   return kg_keys_of(place->name, strlen(place->name), place->path, strlen(place->path));
 }
 
-/* The same number as kg_names_ino makes. */
-static uint64_t ino_of(struct kg_key key) {
-  uint64_t ino = key.key & ((1ull << 52) - 1);
-  return ino == 0 ? 1 : ino;
-}
-
 /* The slot counts before its row. False: it is not that file's any more, or not up to date. */
 static bool ask_slot(const struct kg_board *board, struct kg_ref ref, struct kg_facts *facts) {
   struct kg_slot *slot = kg_slot_of(board, ref);
@@ -50,7 +44,7 @@ static enum kg_recalled recall(const struct kg_board *board, const struct kg_key
                              .size = known.size,
                              .mode = known.mode & 07777,
                              .mtime_ns = known.mtime_ns,
-                             .ino = ino_of(keys->name)};
+                             .ino = kg_ino_of(keys->name)};
   *ref = (struct kg_ref){known.slot, known.generation};
   return ref->generation == 0 || ask_slot(board, *ref, facts) ? KG_RECALLED : KG_ASK;
 }
@@ -109,7 +103,7 @@ static int make(struct kg_board *board, const struct kg_place *place, uint32_t f
   uint32_t number;
   if (atomic_load(&board->header->incarnation) == 0) return EAGAIN;
   if (!may_make(board, &keys, &unsure)) return EAGAIN;
-  struct kg_slot *slot = fill_slot(board, place, mode, ino_of(keys.name), &number);
+  struct kg_slot *slot = fill_slot(board, place, mode, kg_ino_of(keys.name), &number);
   if (slot == NULL) return EAGAIN;
   *ref = (struct kg_ref){number, atomic_load(&slot->generation)};
   kg_known_ask(board->header, keys.name);

@@ -9,6 +9,12 @@
 const fault = (path, name) => ({ project: 'fault', path: `test/fault/${path}.test.ts`, name });
 const unit = (path, name) => ({ project: 'unit', path: `test/unit/${path}.test.ts`, name });
 
+const adapter = (path, name) => ({
+  project: 'adapter',
+  path: `test/adapter/${path}.test.ts`,
+  name,
+});
+
 const trace = (name) => [fault('trace', name)];
 const durability = (name) => [unit('spool/durability', name)];
 
@@ -376,6 +382,30 @@ export const PLANTED = [
     becomes: '  if (first === undefined || first.id > 0) return;\n',
     why: 'a push succeeds although recovery had put a record of it aside',
     tests: [fault('corrupt', 'payload of a small file')],
+  },
+  {
+    id: 'arrived-and-open-for-writing',
+    file: 'src/server/storage-local.ts',
+    old: '    this.#files.clear();\n    const faults',
+    becomes: '    const faults',
+    why: 'a program that has arrived cannot be run',
+    tests: [unit('server/storage-local', 'can be run')],
+  },
+  {
+    id: 'mode-taken-for-known',
+    file: 'src/server/reader.ts',
+    old: "  return isSelfContained(sight) && (sight.beneath !== 'natural' || sight.mode !== null);",
+    becomes: '  return isSelfContained(sight);',
+    why: 'a file that is cut to nothing here loses its mode to the default',
+    tests: [unit('server/reader', 'its mode is asked for')],
+  },
+  {
+    id: 'renamed-and-still-known',
+    file: 'src/server/board-names.ts',
+    old: '      this.#native.clearNames(this.#memory);\n      return !this.#isBeingMade',
+    becomes: '      return !this.#isBeingMade',
+    why: 'names below a directory that was renamed are found under the old one',
+    tests: [adapter('names', 'that is renamed')],
   },
   {
     id: 'damage-forgotten-at-restart',

@@ -5,6 +5,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { connect } from '../../src/index.ts';
 import { Site, whyNoAdapter } from '../support/adapted.ts';
 import { compileC, whyNoCompiler } from '../support/c-program.ts';
 import { kangaroo } from '../support/kangaroo.ts';
@@ -94,6 +95,19 @@ print(sum(sizes), absent, again, took < 0.9)
     );
     await site.push('others');
     expect(readFileSync(site.arrived('others/own'), 'utf8')).toBe('anew\n');
+  });
+
+  test('that another client makes in a directory that is known whole are there', async () => {
+    const d = site.path('whole');
+    const client = await connect({ server: site.first.socket });
+    try {
+      expect(await sh(`mkdir ${d}; [ -e ${d}/made ] || echo absent`)).toBe('absent\n');
+      await client.write('kangaroo://archive/whole/made', 0, Buffer.from('elsewhere\n'));
+      await client.commit();
+      expect(await sh(`cat ${d}/made`)).toBe('elsewhere\n');
+    } finally {
+      await client.close();
+    }
   });
 
   test('below a directory that is renamed are not found, nor made, under the old one', async () => {

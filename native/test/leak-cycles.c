@@ -6,12 +6,15 @@
  *   NAME ROUNDS anonymous KIB virtual KIB descriptors COUNT
  *
  * Anonymous memory is what the process has for itself; the board, which all programs share, is
- * resident as far as it was used, and as large as it is from the start.
+ * resident as far as it was used, and as large as it is from the start. Virtual memory is the
+ * least growth of three thirds of the rounds: a map that is made once, when the first data has
+ * arrived and is read through the shared cache, is no leak, whenever it comes; a leak is in each.
  */
 #include "check.h"
 #include <dirent.h>
 #include <ftw.h>
 #include <glob.h>
+#include <limits.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 
@@ -116,11 +119,17 @@ static struct now look(void) {
 
 static void often(const char *name, void (*once)(int), int rounds) {
   for (int i = 0; i < rounds / 10; i++) once(i);
-  struct now before = look();
-  for (int i = 0; i < rounds; i++) once(i);
-  struct now after = look();
+  struct now before = look(), third = before, after = before;
+  long least = LONG_MAX;
+  for (int i = 0; i < rounds; i++) {
+    once(i);
+    if ((i + 1) % (rounds / 3) != 0) continue;
+    after = look();
+    if (after.vm - third.vm < least) least = after.vm - third.vm;
+    third = after;
+  }
   printf("%s %d anonymous %ld virtual %ld descriptors %ld\n", name, rounds, after.rss - before.rss,
-         after.vm - before.vm, after.descriptors - before.descriptors);
+         least, after.descriptors - before.descriptors);
   fflush(stdout);
 }
 

@@ -10,6 +10,7 @@
 #include "files.cc"
 #include "write-whole.cc"
 #include "sync.cc"
+#include "memory.cc"
 #include "sockets.cc"
 #include "check-records.cc"
 #include "copy-in.cc"
@@ -24,7 +25,7 @@ namespace kangaroo {
 
 namespace {
 
-constexpr int kInterfaceVersion = 3;
+constexpr int kInterfaceVersion = 4;
 
 template <Napi::Value (*call)(const Napi::CallbackInfo&)>
 void Export(Napi::Env env, Napi::Object& exports, const char* name) {
@@ -50,6 +51,7 @@ Napi::Object Initialize(Napi::Env env, Napi::Object exports) {
   Export<SyncFs>(env, exports, "syncFs");
   Export<SyncFileRange>(env, exports, "syncFileRange");
   Export<Fallocate>(env, exports, "fallocate");
+  Export<MapLargeFrom>(env, exports, "mapLargeFrom");
 
   Export<PeerCredentials>(env, exports, "peerCredentials");
   Export<SetSocketOption>(env, exports, "setSocketOption");

@@ -16,7 +16,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Must equal kInterfaceVersion in native/addon/addon.cc. */
-const interfaceVersion = 3;
+const interfaceVersion = 4;
 
 /** Linux's numbers (the same on every architecture) for the flags that node:fs does not name. */
 export const addonFlags = {
@@ -307,6 +307,8 @@ export interface NativeAddon {
   /** sync_file_range(2): not durability, a hint; see the man page's warning. */
   syncFileRange(fd: number, offset: number, length: number, flags: number): void;
   fallocate(fd: number, mode: number, offset: number, length: number): void;
+  /** mallopt(3): from so many bytes on a block goes back to the system when it is freed. */
+  mapLargeFrom(bytes: number): void;
 
   /** Who connected, unix(7). ENOTSUP for a socket that is not a Unix one. */
   peerCredentials(fd: number): PeerCredentials;

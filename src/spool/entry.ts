@@ -1,39 +1,46 @@
 /**
  * An operation that lies in this spool: what is kept in memory of its record, and where that is.
  *
- * There may be a million of them, so the fields are few and flat, names that repeat are shared, and
- * what is small shares a number: V8 keeps whole numbers of 32 bits with their sign in the object,
- * and makes a further object for each other one.
- * `segment` and `at` (of the record) and the place of the payload change when compaction moves the
- * record; everything else stays.
+ * There may be a million of them, so the fields are few and flat, names that repeat are shared,
+ * what few have is in an object of its own, and what is small shares a number: V8 keeps whole
+ * numbers of 32 bits with their sign in the object, and makes a further object for each other one.
+ * `segment` and `at` (of the record) change when compaction moves the record, and with them the
+ * place of a payload that lies behind its head; everything else stays.
  */
 import { FLAGS, headBytes, type Kind, NO_ID, type RecordHeader } from '../protocol/operation.ts';
 
-const HOPS_SHIFT = 12;
-const KIND_SHIFT = 20;
-const RELEASED = 1 << 23;
-const GIVEN_UP = 1 << 24;
+const FLAGS_SHIFT = 12;
+const HOPS_SHIFT = 20;
+/** More than limits.hopsMax, beyond which it does not matter how many. */
+const HOPS_MAX = 63;
+const KIND_SHIFT = 26;
+const RELEASED = 1 << 29;
+const GIVEN_UP = 1 << 30;
 /** The start of 2020, so that seconds since then stay small. */
 const EPOCH_SECONDS = 1_577_836_800;
 
+/** What most operations do not say. */
+interface Rare {
+  readonly path2: string;
+  readonly size: number;
+}
+
 export class Entry {
   readonly seq: number;
-  readonly flags: number;
   readonly name: string;
   readonly path: string;
-  readonly path2: string;
   readonly offset: number;
-  readonly size: number;
   readonly mtimeNs: bigint;
   readonly originId: string;
   readonly payloadBytes: number;
   /** Bytes of the record in the log segment. */
   readonly bytes: number;
-  payloadSegment: number;
-  payloadOffset: number;
   segment: number;
   at: number;
-  /** Mode, hops, kind, released and givenUp: 12, 8, 3, 1 and 1 bits, from the lowest on. */
+  readonly #rare: Rare | null;
+  /** Of a payload that lies in a data segment: which, and where in it. */
+  readonly #place: readonly [number, number] | null;
+  /** Mode, flags, hops, kind, released, givenUp: 12, 8, 6, 3, 1 and 1 bits, from the lowest on. */
   #small: number;
   /** The 32 bits, with their sign. */
   readonly #payloadCrc: number;
@@ -41,34 +48,53 @@ export class Entry {
 
   constructor(head: RecordHeader, segment: number, at: number, arrivedMs: number) {
     const external = (head.flags & FLAGS.EXTERNAL) !== 0;
-    const headLength = headBytes(head);
     this.seq = head.seq;
-    this.flags = head.flags;
     this.name = intern(head.name);
     this.path = sameAsLast(head.path);
-    this.path2 = head.path2;
     this.offset = head.offset;
-    this.size = head.size;
     // One zero for all: each decoded head brings a BigInt of its own.
     this.mtimeNs = head.mtimeNs === 0n ? 0n : head.mtimeNs;
     this.originId = intern(head.originId);
     this.payloadBytes = head.payloadBytes;
-    this.bytes = headLength + (external ? 0 : head.payloadBytes);
-    this.payloadSegment = external ? head.payloadSegment : segment;
-    this.payloadOffset = external ? head.payloadOffset : at + headLength;
+    this.bytes = headBytes(head) + (external ? 0 : head.payloadBytes);
     this.segment = segment;
     this.at = at;
-    this.#small = head.mode | (head.hops << HOPS_SHIFT) | (head.kind << KIND_SHIFT);
+    this.#rare = rareOf(head);
+    this.#place = external ? [head.payloadSegment, head.payloadOffset] : null;
+    const hops = Math.min(head.hops, HOPS_MAX);
+    this.#small =
+      head.mode | (head.flags << FLAGS_SHIFT) | (hops << HOPS_SHIFT) | (head.kind << KIND_SHIFT);
     this.#payloadCrc = head.payloadCrc | 0;
     this.#arrivedSeconds = Math.floor(arrivedMs / 1_000) - EPOCH_SECONDS;
+  }
+
+  get path2(): string {
+    return this.#rare?.path2 ?? '';
+  }
+
+  get size(): number {
+    return this.#rare?.size ?? 0;
+  }
+
+  /** The file that the payload lies in, a data segment or that of the record itself. */
+  get payloadSegment(): number {
+    return this.#place?.[0] ?? this.segment;
+  }
+
+  get payloadOffset(): number {
+    return this.#place?.[1] ?? this.at + this.bytes - this.payloadBytes;
   }
 
   get mode(): number {
     return this.#small & 0o7777;
   }
 
+  get flags(): number {
+    return (this.#small >>> FLAGS_SHIFT) & 0xff;
+  }
+
   get hops(): number {
-    return (this.#small >>> HOPS_SHIFT) & 0xff;
+    return (this.#small >>> HOPS_SHIFT) & HOPS_MAX;
   }
 
   get kind(): Kind {
@@ -104,6 +130,10 @@ export class Entry {
   get isExternal(): boolean {
     return (this.flags & FLAGS.EXTERNAL) !== 0;
   }
+}
+
+function rareOf({ path2, size }: RecordHeader): Rare | null {
+  return path2 === '' && size === 0 ? null : { path2, size };
 }
 
 const interned = new Map<string, string>();

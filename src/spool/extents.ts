@@ -22,8 +22,8 @@ export interface LiveOperation extends Pick<
 > {
   readonly seq: number;
   /** Where the payload lies; compaction moves it. */
-  payloadSegment: number;
-  payloadOffset: number;
+  readonly payloadSegment: number;
+  readonly payloadOffset: number;
 }
 
 /** Bytes start..end (exclusive) of the file; `at` is where they begin in the payload of `op`. */

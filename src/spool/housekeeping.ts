@@ -276,10 +276,6 @@ export class Housekeeping {
   }
 
   #move(entry: Entry, from: LogSegment, to: LogSegment, at: number): void {
-    if (!entry.isExternal) {
-      entry.payloadOffset = at + (entry.payloadOffset - entry.at);
-      entry.payloadSegment = to.number;
-    }
     entry.segment = to.number;
     entry.at = at;
     to.entries.push(entry);

@@ -23,6 +23,7 @@ import { dirname, join, resolve } from 'node:path';
 import { crc32c } from '../base/crc32c.ts';
 import { type Deadline, nowMs, within } from '../base/deadline.ts';
 import { errnoOf, KangarooError } from '../base/errors.ts';
+import { HeapGrowth } from '../base/heap.ts';
 import { limits } from '../base/limits.ts';
 import { RangeSet } from '../base/ranges.ts';
 import type { Logger } from '../base/log.ts';
@@ -104,6 +105,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
   readonly #segments = new Map<number, LogSegment>();
   readonly #views = new Map<string, View>();
   readonly #housekeeping: Housekeeping;
+  readonly #heap = new HeapGrowth();
   #liveBytes = 0;
   #nextSeq: number;
   #seqLimit: number;
@@ -125,6 +127,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
     this.limitBytes = options.limitBytes;
     this.#logger = options.logger;
     this.index = index;
+    this.#heap.tighten();
     const recovered = recover(directory, this.index.segments(), nowMs());
     const known = this.index.meta('spoolId');
     assertSameSpool(directory, known, recovered.spoolId);
@@ -154,6 +157,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
       this.#register(entry);
       if (entry.isExternal) this.data.addLive(entry.payloadSegment, entry.payloadBytes);
     }
+    this.#heap.note(this.live.size);
     syncDirectory(segmentsDirectory);
     this.#housekeeping = new Housekeeping({
       directory,
@@ -226,6 +230,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
       segment.noteTaken(senderId, head.seq);
       return entry;
     });
+    this.#heap.note(this.live.size);
     this.emit('append', entries);
     return entries;
   }
@@ -276,6 +281,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
       if (same === undefined) byName.set(entry.name, [entry]);
       else same.push(entry);
     }
+    this.#heap.note(this.live.size);
     for (const [name, released] of byName) this.#views.get(name)?.release(released);
     this.emit('release', entries);
     if (this.#fullReason !== null) void this.tidy();

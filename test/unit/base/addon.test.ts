@@ -5,9 +5,10 @@
  */
 
 import fs, { constants } from 'node:fs';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { addonFlags, addonReason, native } from '../../../src/base/addon.ts';
 import type { NativeAddon } from '../../../src/base/addon.ts';
@@ -15,6 +16,9 @@ import { descriptorOf, socketPair } from '../../support/socket-pair.ts';
 
 const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_DIRECTORY, O_NOFOLLOW } = constants;
 const addon = native as NativeAddon;
+const addonFile = fileURLToPath(
+  new URL('../../../native/build/Release/kangaroo.node', import.meta.url),
+);
 
 let root: string;
 let jail: string;
@@ -388,6 +392,35 @@ describe.skipIf(native === null)(`addon ${addonReason}`, () => {
       await expect(addon.syncFs(99_999)).rejects.toMatchObject({ code: 'EBADF', errno: -9 });
       expect(() => addon.syncFs('1' as unknown as number)).toThrow(TypeError);
     });
+  });
+
+  test('a large block is mapped by itself, whatever was freed before', () => {
+    // glibc takes the largest block freed so far as the size from which on it maps.
+    const program = `
+      const addon = require(process.argv[1]);
+      const { readFileSync } = require('node:fs');
+      if (process.argv[2] === 'mapped') addon.mapLargeFrom(1 << 20);
+      const heapBytes = () => {
+        const [, from, to] = /^(\\w+)-(\\w+) .*\\[heap\\]$/m.exec(readFileSync('/proc/self/maps'));
+        return parseInt(to, 16) - parseInt(from, 16);
+      };
+      new ArrayBuffer(24 << 20);
+      gc();
+      const before = heapBytes();
+      // The 24 MiB are freed by another thread, soon.
+      setTimeout(() => {
+        const kept = new ArrayBuffer(16 << 20);
+        console.log(heapBytes() - before >= kept.byteLength);
+      }, 500);
+    `;
+    const grows = ['left', 'mapped'].map((how) => {
+      const argv = ['--expose-gc', '-e', program, addonFile, how];
+      const ended = spawnSync(process.execPath, argv, { encoding: 'utf8' });
+      expect(ended.stderr).toBe('');
+      return ended.stdout;
+    });
+    expect(grows).toEqual(['true\n', 'false\n']);
+    expect(() => addon.mapLargeFrom(-1)).toThrow(TypeError);
   });
 
   describe('sockets', () => {

@@ -408,6 +408,14 @@ export const PLANTED = [
     tests: [adapter('names', 'that is renamed')],
   },
   {
+    id: 'others-change-unnoticed',
+    file: 'src/server/board.ts',
+    old: '    this.names.noteOther(op);\n',
+    becomes: '',
+    why: 'a program that knows a directory does not see what another client makes in it',
+    tests: [adapter('names', 'that another client makes')],
+  },
+  {
     id: 'damage-forgotten-at-restart',
     file: 'src/server/damage.ts',
     old: ' && row.isUncertain !== true) this.#adopt(id, row);',

@@ -4,6 +4,7 @@
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../src/index.ts';
 import { Site, whyNoAdapter } from '../support/adapted.ts';
@@ -98,13 +99,27 @@ print(sum(sizes), absent, again, took < 0.9)
   });
 
   test('that another client makes in a directory that is known whole are there', async () => {
-    const d = site.path('whole');
+    const marks = site.cluster.scratch('marks');
+    // One process: the first question of each is put to the server.
+    const program = `
+import os, sys, time
+d, marks = ${JSON.stringify(site.path('whole'))}, ${JSON.stringify(marks)}
+begun = time.monotonic()
+os.mkdir(d)
+print(os.path.exists(d + '/made'), os.path.exists(d + '/other'))
+open(marks + '/looked', 'w').close()
+while not os.path.exists(marks + '/written'): time.sleep(0.001)
+print(os.path.exists(d + '/made'), os.path.exists(d + '/other'), time.monotonic() - begun < 0.9)
+`;
     const client = await connect({ server: site.first.socket });
     try {
-      expect(await sh(`mkdir ${d}; [ -e ${d}/made ] || echo absent`)).toBe('absent\n');
+      const ended = site.run(['python3', '-c', program]);
+      while (!existsSync(join(marks, 'looked'))) await sleep(1);
       await client.write('kangaroo://archive/whole/made', 0, Buffer.from('elsewhere\n'));
       await client.commit();
-      expect(await sh(`cat ${d}/made`)).toBe('elsewhere\n');
+      writeFileSync(join(marks, 'written'), '');
+      const stdout = 'False False\nTrue False True\n';
+      expect(await ended).toMatchObject({ status: 0, stdout, stderr: '' });
     } finally {
       await client.close();
     }

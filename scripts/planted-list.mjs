@@ -368,6 +368,14 @@ export const PLANTED = [
     tests: [unit('spool/write-order')],
   },
   {
+    id: 'mark-before-payload',
+    file: 'src/spool/log.ts',
+    old: '    await payload;\n',
+    becomes: '',
+    why: 'a power cut in mid-sync leaves a record that is believed in, without its payload',
+    tests: [unit('spool/write-order')],
+  },
+  {
     id: 'given-up-counts-as-arrived',
     file: 'src/server/verb-push.ts',
     old: '    if (!entry.givenUp) continue;\n',

@@ -140,9 +140,10 @@ export class Log {
   /**
    * Makes everything appended before the call durable. Rejects with the errno error; then nothing
    * of it may be acknowledged, and no later success of the same descriptor means anything. One call
-   * at a time.
+   * at a time. No mark claims the records before `payload`, that of theirs which lies elsewhere, is
+   * durable too.
    */
-  async sync(blocking: boolean): Promise<void> {
+  async sync(blocking: boolean, payload: Promise<void> = Promise.resolve()): Promise<void> {
     const covered = [...this.#unsynced];
     const place = { segment: this.#current.number, offset: this.#current.end };
     const hasRecords = this.#hasRecords;
@@ -155,6 +156,7 @@ export class Log {
       this.#syncing.delete(segment);
       if (segment !== this.#current && !this.#unsynced.has(segment)) closeSync(fd);
     }
+    await payload;
     if (hasRecords) this.#markDue = place;
   }
 

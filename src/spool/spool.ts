@@ -486,7 +486,8 @@ export class Spool extends EventEmitter<SpoolEvents> {
         syncDirectory(join(this.directory, 'segments'));
       }
       const quick = this.#lastSyncMs < QUICK_SYNC_MS && !this.data.isDirty;
-      await Promise.all([this.data.sync(), this.#log.sync(quick)]);
+      const payload = this.data.sync();
+      await Promise.all([payload, this.#log.sync(quick, payload)]);
       this.#lastSyncMs = nowMs() - startMs;
     } catch (error) {
       throw this.fail(error);

@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Entry } from '../../../src/spool/entry.ts';
-import { dataName, logName } from '../../../src/spool/segment.ts';
+import { dataName, logName, walkLog } from '../../../src/spool/segment.ts';
 import type { Spool } from '../../../src/spool/spool.ts';
 import { type OwnCall, ownCalls } from '../../support/own-calls.ts';
 import { incoming, incomingExternal, SpoolCase } from '../../support/spool-case.ts';
@@ -89,6 +89,31 @@ test('a caller that comes while a sync runs gets one that began after its append
   if (calls === null) return;
   const log = logName((third as Entry | null)?.segment ?? 0);
   expect(last(places(calls, SYNCS, log))).toBeGreaterThan(last(places(calls, WRITES, log)));
+});
+
+test('no mark claims a record before its payload elsewhere is durable', async () => {
+  const { data } = spool;
+  const syncData = data.sync.bind(data);
+  let goOn = (): void => {};
+  const held = new Promise<void>((resolve) => (goOn = resolve));
+  data.sync = async () => {
+    await held;
+    await syncData();
+  };
+  const { segment } = putExternal(1, 5_000);
+  const marks = (): number => {
+    const found = walkLog(readFileSync(spool.files.path(segment)));
+    return [...found].filter(({ what }) => what === 'mark').length;
+  };
+  const running = spool.sync();
+  // The log's own part of that sync is over by then.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  put(2);
+  const before = marks();
+  goOn();
+  await running;
+  put(3);
+  expect([before, marks()]).toEqual([0, 1]);
 });
 
 test('a dead segment goes after the index durably says so', async () => {

@@ -29,8 +29,12 @@ interface Link {
   /** When the last attempt failed; null while it is reachable as far as known. */
   awaySinceMs: number | null;
   awayReason: string;
-  lastFailedMs: number;
+  /** While it is away, those who must not wait do not ask before. */
+  askAgainMs: number;
 }
+
+/** How much longer than the last wait for it: a program that asks for many names hardly waits. */
+const PAUSE_OF_WAITS = 9;
 
 export class Downstream {
   readonly #links = new Map<string, Link>();
@@ -43,17 +47,18 @@ export class Downstream {
     return link === undefined || link.awaySinceMs === null ? null : link.awayReason;
   }
 
-  /** Was it found to be away just now, so that asking again would only cost time? */
+  /**
+   * Was it found to be away just now, so that asking again would only cost time? For a second; where
+   * nothing even says no, for as long as makes the waits a tenth of the time.
+   */
   isJustAway(address: ServerAddress): boolean {
     const link = this.#links.get(formatServerAddress(address));
-    if (link === undefined || link.awaySinceMs === null) return false;
-    return nowMs() - link.lastFailedMs < limits.awayLookupMs;
+    return link !== undefined && link.awaySinceMs !== null && nowMs() < link.askAgainMs;
   }
 
   /**
    * A question about names: when the hop turns out to be away it waits `limits.awayLookupMs`, and
-   * while it is known to be away it tries once, so that work goes on through an outage (decision
-   * 4).
+   * while it is known to be away it tries once, so that work goes on through an outage (decision 4).
    * Otherwise as `with`.
    */
   async lookup<T>(
@@ -65,8 +70,7 @@ export class Downstream {
   }
 
   /**
-   * Runs `work` with a connection to `address`, again on a new one if it breaks, until the
-   * deadline,
+   * Runs `work` with a connection to `address`, again on a new one if it breaks, until the deadline,
    * or until `awayMs` have passed while the hop is away.
    * @throws KangarooError NOT_YET at the deadline, or whatever the server there answers
    */
@@ -83,8 +87,13 @@ export class Downstream {
     const knownAway = link.awaySinceMs !== null && Number.isFinite(awayMs);
     let deadline = knownAway ? awayDeadline : callDeadline;
     for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 1_000)) {
+      const begunMs = nowMs();
+      let waitedMs = 0;
       try {
-        const connection = await this.#connect(link, deadline);
+        const connecting = this.#connect(link, deadline);
+        const connection = await connecting.finally(() => {
+          waitedMs = Math.min(nowMs() - begunMs, limits.awayLookupMs);
+        });
         // It is there, whatever it is going to answer.
         link.awaySinceMs = null;
         return await work(connection);
@@ -93,7 +102,7 @@ export class Downstream {
         if (known.code !== 'DISCONNECTED' && known.code !== 'UNREACHABLE') throw known;
         link.awaySinceMs ??= nowMs();
         link.awayReason = known.message;
-        link.lastFailedMs = nowMs();
+        link.askAgainMs = nowMs() + Math.max(limits.awayLookupMs, PAUSE_OF_WAITS * waitedMs);
         deadline = awayDeadline;
         const over = remainingMs(deadline) <= pauseMs || hasPassed(deadline);
         if (this.#closed || knownAway || over) {
@@ -120,7 +129,7 @@ export class Downstream {
     if (link === undefined) {
       link = {
         ...{ address, connection: null, awaySinceMs: null, awayReason: '' },
-        lastFailedMs: -Infinity,
+        askAgainMs: -Infinity,
       };
       this.#links.set(key, link);
     }

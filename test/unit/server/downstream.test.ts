@@ -2,6 +2,7 @@
  * Connections to the next hops: one for all callers, made again when it breaks, with each caller's
  * own deadline, and told apart whether a hop is away or only answers no.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { deadlineIn } from '../../../src/base/deadline.ts';
 import { KangarooError } from '../../../src/base/errors.ts';
@@ -73,6 +74,19 @@ describe('a hop that is away', () => {
     await expect(quick).rejects.toMatchObject({ code: 'NOT_YET' });
     expect(performance.now() - startMs).toBeLessThan(800);
     await slow;
+  });
+
+  test('that says nothing at all is left alone for longer than it was waited for', async () => {
+    hop.isMute = true;
+    const asked = downstream.lookup(hop.address, deadlineIn(600), ask);
+    await expect(asked).rejects.toMatchObject({ code: 'NOT_YET' });
+    await sleep(1_500);
+    expect(downstream.isJustAway(hop.address)).toBe(true);
+    const refused = downstream.lookup(away, deadlineIn(600), ask);
+    await expect(refused).rejects.toMatchObject({ code: 'NOT_YET' });
+    expect(downstream.isJustAway(away)).toBe(true);
+    await sleep(1_500);
+    expect(downstream.isJustAway(away)).toBe(false);
   });
 
   test('that comes back with a refusal is not away any more', async () => {

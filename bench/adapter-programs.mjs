@@ -7,6 +7,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { AdapterBench, asMicroseconds, inTurnsOf, whyNoAdapter } from './support/adapted.mjs';
+import { WARM_UP_OF_SERVERS } from './support/measure.mjs';
 import { asSeconds, ratioRow, skippedRow } from './support/report.mjs';
 import { runProgram } from './support/program.mjs';
 import { sourceTree } from './support/scratch.mjs';
@@ -23,7 +24,7 @@ export async function run({ quick, rounds }) {
   const bench = await AdapterBench.start('adapter-programs');
   return [
     await copies(bench, rounds, quick ? 16 : 256),
-    ...(await trees(bench, rounds, quick ? 200 : 5_000)),
+    ...(await trees(bench, rounds, ...(quick ? [200, 1] : [5_000, WARM_UP_OF_SERVERS]))),
     ...(await starts(bench, rounds, quick ? 10 : 200)),
   ];
 }
@@ -46,7 +47,7 @@ async function copies(bench, rounds, mebibytes) {
   return ratioRow({ work, ours, beside, besideName, most: 1.25, format: asSeconds });
 }
 
-async function trees(bench, rounds, files) {
+async function trees(bench, rounds, files, warmUp) {
   const tree = sourceTree(files, FILE_BYTES);
   const archive = join(bench.directory, 'tree.tar');
   await runProgram('tar', ['cf', archive, '-C', tree, '.']);
@@ -61,13 +62,15 @@ async function trees(bench, rounds, files) {
     return (await runProgram('tar', ['xf', archive, '-C', directory])).ms;
   };
   const drain = async () => await bench.drain();
-  const [up, besideUp] = await inTurnsOf([extract('up'), local], rounds, drain);
+  const nothing = async () => {};
+  const [up, besideUp] = await inTurnsOf([extract('up'), local], rounds, drain, warmUp);
   await bench.archive.stop();
-  const [down, besideDown] = await inTurnsOf([extract('down'), local], rounds, async () => {});
+  const [down, besideDown] = await inTurnsOf([extract('down'), local], rounds, nothing, warmUp);
   await bench.archive.start();
   await bench.drain();
   const work = `adapter: tar x of ${files.toLocaleString('en')} files`;
-  const options = { besideName: 'local disk', format: asSeconds };
+  const notes = [`${warmUp} warm-up rounds`];
+  const options = { besideName: 'local disk', format: asSeconds, notes };
   return [
     ratioRow({ work, ours: up, beside: besideUp, most: 4, ...options }),
     ratioRow({

@@ -9,7 +9,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { startRsync, whyNoRsync } from './support/baselines.mjs';
-import { inTurns } from './support/measure.mjs';
+import { inTurns, WARM_UP_OF_SERVERS } from './support/measure.mjs';
 import { processorMeter } from './support/processes.mjs';
 import { asSeconds, ratioRow, skippedRow } from './support/report.mjs';
 import { makeDirectory, sourceTree } from './support/scratch.mjs';
@@ -47,10 +47,13 @@ export async function run({ quick, rounds }) {
       assertCount(join(rsync.store, `r${round}`), files);
       return sample;
     },
-    { rounds },
+    { rounds, warmUp: quick ? 1 : WARM_UP_OF_SERVERS },
   );
   const cost = (side) => `${((side.processorMs.median * 1_000) / files).toFixed(0)} us`;
-  const notes = [`processor time per file, all processes: ${cost(ours)}, rsync ${cost(beside)}`];
+  const notes = [
+    `processor time per file, all processes: ${cost(ours)}, rsync ${cost(beside)}`,
+    `${WARM_UP_OF_SERVERS} warm-up rounds`,
+  ];
   return [
     ratioRow({
       ...{ work, ours, beside, notes, most: 1 },

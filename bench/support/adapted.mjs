@@ -71,13 +71,13 @@ export class AdapterBench {
   }
 }
 
-/** Samples of several works, in turns, after a round that does not count: a summary for each. */
-export async function inTurnsOf(works, rounds, between = settle) {
+/** Samples of several works, in turns, after rounds that do not count: a summary for each. */
+export async function inTurnsOf(works, rounds, between = settle, warmUp = 1) {
   const samples = works.map(() => []);
-  for (let round = -1; round < rounds; round++) {
+  for (let round = -warmUp; round < rounds; round++) {
     for (const [index, work] of works.entries()) {
       await between();
-      const value = await work(round + 1);
+      const value = await work(round + warmUp);
       if (round >= 0) samples[index].push(value);
     }
   }

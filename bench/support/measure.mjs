@@ -5,6 +5,13 @@
 
 import { settle } from './scratch.mjs';
 
+/**
+ * Rounds that do not count, where a server's time for each of many small operations is measured: a
+ * new one has to run them ten thousand times before V8 has compiled what they use, and servers are
+ * there for weeks.
+ */
+export const WARM_UP_OF_SERVERS = 4;
+
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

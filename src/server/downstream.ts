@@ -29,12 +29,18 @@ interface Link {
   /** When the last attempt failed; null while it is reachable as far as known. */
   awaySinceMs: number | null;
   awayReason: string;
-  /** While it is away, those who must not wait do not ask before. */
+  /** Those who must not wait do not ask before. */
   askAgainMs: number;
 }
 
 /** How much longer than the last wait for it: a program that asks for many names hardly waits. */
 const PAUSE_OF_WAITS = 9;
+
+/** Nobody answered in `waitedMs`. */
+function leaveAlone(link: Link, waitedMs: number): void {
+  const shortMs = Math.min(waitedMs, limits.awayLookupMs);
+  link.askAgainMs = nowMs() + Math.max(limits.awayLookupMs, PAUSE_OF_WAITS * shortMs);
+}
 
 export class Downstream {
   readonly #links = new Map<string, Link>();
@@ -48,18 +54,19 @@ export class Downstream {
   }
 
   /**
-   * Was it found to be away just now, so that asking again would only cost time? For a second; where
-   * nothing even says no, for as long as makes the waits a tenth of the time.
+   * Did nobody answer just now, so that asking again would only cost time? For a second; where
+   * nothing even says no, on a new connection or on one that there was, for as long as makes the
+   * waits a tenth of the time.
    */
   isJustAway(address: ServerAddress): boolean {
     const link = this.#links.get(formatServerAddress(address));
-    return link !== undefined && link.awaySinceMs !== null && nowMs() < link.askAgainMs;
+    return link !== undefined && nowMs() < link.askAgainMs;
   }
 
   /**
    * A question about names: when the hop turns out to be away it waits `limits.awayLookupMs`, and
-   * while it is known to be away it tries once, so that work goes on through an outage (decision 4).
-   * Otherwise as `with`.
+   * while it is known to be away it tries once, so that work goes on through an outage (decision
+   * 4). Otherwise as `with`.
    */
   async lookup<T>(
     address: ServerAddress,
@@ -70,8 +77,8 @@ export class Downstream {
   }
 
   /**
-   * Runs `work` with a connection to `address`, again on a new one if it breaks, until the deadline,
-   * or until `awayMs` have passed while the hop is away.
+   * Runs `work` with a connection to `address`, again on a new one if it breaks, until the
+   * deadline, or until `awayMs` have passed while the hop is away.
    * @throws KangarooError NOT_YET at the deadline, or whatever the server there answers
    */
   async with<T>(
@@ -84,25 +91,28 @@ export class Downstream {
     const link = this.#link(address);
     const where = formatServerAddress(address);
     const awayDeadline = Math.min(callDeadline, nowMs() + awayMs);
-    const knownAway = link.awaySinceMs !== null && Number.isFinite(awayMs);
+    const isLookup = Number.isFinite(awayMs);
+    const knownAway = link.awaySinceMs !== null && isLookup;
     let deadline = knownAway ? awayDeadline : callDeadline;
     for (let pauseMs = 50; ; pauseMs = Math.min(pauseMs * 2, 1_000)) {
       const begunMs = nowMs();
-      let waitedMs = 0;
+      let connectedMs = begunMs;
       try {
         const connecting = this.#connect(link, deadline);
-        const connection = await connecting.finally(() => {
-          waitedMs = Math.min(nowMs() - begunMs, limits.awayLookupMs);
-        });
+        const connection = await connecting.finally(() => (connectedMs = nowMs()));
         // It is there, whatever it is going to answer.
         link.awaySinceMs = null;
-        return await work(connection);
+        const answer = await work(connection);
+        link.askAgainMs = -Infinity;
+        return answer;
       } catch (error) {
         const known = asKangarooError(error);
+        // A push may take longer than its caller waits: that says nothing about who answers.
+        if (known.code === 'NOT_YET' && isLookup) leaveAlone(link, nowMs() - begunMs);
         if (known.code !== 'DISCONNECTED' && known.code !== 'UNREACHABLE') throw known;
+        leaveAlone(link, connectedMs - begunMs);
         link.awaySinceMs ??= nowMs();
         link.awayReason = known.message;
-        link.askAgainMs = nowMs() + Math.max(limits.awayLookupMs, PAUSE_OF_WAITS * waitedMs);
         deadline = awayDeadline;
         const over = remainingMs(deadline) <= pauseMs || hasPassed(deadline);
         if (this.#closed || knownAway || over) {

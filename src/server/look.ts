@@ -144,21 +144,13 @@ export class Look {
         await this.#server.reader.settle(sight.settle, this.#deadline);
         return;
       }
-      this.#assertNotAway();
-      answer = { base: await this.#beneath.stat(path, this.#deadline), isAway: false };
+      const isNeeded = !this.#isShort && sight.known !== 'directory';
+      answer = { base: await this.#beneath.stat(path, this.#deadline, isNeeded), isAway: false };
     } catch (error) {
       if (!isAway(error) || (hasPassed(this.#deadline) && !this.#isShort)) throw error;
       answer = { base: null, isAway: true };
     }
     if (this.#moved.get(path) === moved) this.#answers.set(path, answer);
-  }
-
-  /** Who must not wait asks once a second, not for each of a thousand files. */
-  #assertNotAway(): void {
-    const server = this.#server;
-    if (!this.#isShort || this.#name === server.name) return;
-    if (!server.downstream.isJustAway(server.nextHop(this.#name, 0))) return;
-    throw new KangarooError('NOT_YET', `${this.#name} is away`);
   }
 
   #released(entries: readonly Entry[]): void {

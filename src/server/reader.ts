@@ -38,7 +38,11 @@ export interface ListedEntry {
 
 /** What is beneath the spool. */
 export interface Beneath {
-  stat(path: string, deadline: Deadline): Promise<Facts | null>;
+  /**
+   * `isNeeded` false: who asks can do without, and is told NOT_YET at once while it is known that
+   * nobody answers.
+   */
+  stat(path: string, deadline: Deadline, isNeeded: boolean): Promise<Facts | null>;
   /** Bytes of the range, short at the end of the file, and the file's size. */
   read(path: string, offset: number, length: number, deadline: Deadline): Promise<Buffer | null>;
   list(
@@ -82,13 +86,14 @@ type WithConnection = <T>(
 
 /**
  * The next hop as what is beneath. `lookup` and `withConnection` find it, and again if the link
- * breaks; a lookup does not wait long for a hop that is away.
+ * breaks; a lookup does not wait long for a hop that is away. `isJustAway`: it would wait in vain.
  */
 export function beneathHop(
   name: string,
   hops: number,
   lookup: WithConnection,
   withConnection: WithConnection,
+  isJustAway: () => boolean,
 ): Beneath {
   const orNull = async <T>(work: Promise<T>): Promise<T | null> => {
     try {
@@ -99,8 +104,9 @@ export function beneathHop(
     }
   };
   return {
-    stat: async (path, deadline) =>
-      await orNull(
+    stat: async (path, deadline, isNeeded) => {
+      if (!isNeeded && isJustAway()) throw new KangarooError('NOT_YET', `${name} is away`);
+      return await orNull(
         lookup(deadline, async (connection) => {
           const timeoutMs = toWireMs(deadline);
           return await connection.ask('STAT', { name, path, timeoutMs, hops }, 'FOUND', {
@@ -108,7 +114,8 @@ export function beneathHop(
             what: formatAddress(name, path),
           });
         }),
-      ),
+      );
+    },
     read: async (path, offset, length, deadline) =>
       await orNull(
         withConnection(deadline, async (connection) => {
@@ -166,8 +173,10 @@ export class Reader {
       // Before the next hop is asked: the overlay changes when something leaves the spool.
       const size = sizeOf(sight);
       const asksBase = sight.beneath === 'natural' && !saysAll(sight);
+      // Of a file the size counts.
+      const isNeeded = sight.known !== 'directory';
       const base = asksBase
-        ? await beneath.stat(path, deadline).catch((error: unknown) => {
+        ? await beneath.stat(path, deadline, isNeeded).catch((error: unknown) => {
             // What was put here is there, whatever lies beneath.
             if (sight.known !== 'unknown' && isAway(error)) return null;
             throw error;
@@ -305,7 +314,7 @@ export class Reader {
     if (bytes === null) return null;
     if (bytes.length > 0 || start === 0) return { start, bytes, end: start + bytes.length };
     // Behind its end: how long it is decides where the zeros of a hole begin and the file ends.
-    const facts = await beneath.stat(path, deadline);
+    const facts = await beneath.stat(path, deadline, true);
     return { start, bytes, end: Math.min(start, facts?.size ?? 0) };
   }
 

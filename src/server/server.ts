@@ -207,6 +207,7 @@ export class Server {
       hops + 1,
       async (deadline, work) => await this.downstream.lookup(address, deadline, work),
       async (deadline, work) => await this.downstream.with(address, deadline, work),
+      () => this.downstream.isJustAway(address),
     );
   }
 

@@ -1,7 +1,7 @@
 /**
  * kangaroo run as a script sees it: what it passes on, what it adds, and how it ends.
  */
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LIBRARY, Site, whyNoAdapter } from '../support/adapted.ts';
@@ -197,6 +197,25 @@ describe.skipIf(why !== null)('kangaroo run', () => {
   test.each([75, 78])('%i of the program itself is passed on, with no line of ours', async (n) => {
     const ended = await run('sh', '-c', `echo x > ${site.path('run/own')}; exit ${n}`);
     expect(ended).toMatchObject({ status: n, stderr: '' });
+  });
+
+  test('a destination that says nothing is waited for now and then, not for each name', async () => {
+    const d = site.path('mute');
+    const script = `
+      for i in {1..20}; do mkdir ${d}$i && chmod 700 ${d}$i && touch -d @1000 ${d}$i; done
+      stat -c '%a %Y' ${d}20; for i in {1..20}; do echo $i > ${d}$i/f; done`;
+    site.last.pause();
+    try {
+      const begunMs = performance.now();
+      const ended = await site.run(['bash', '-c', script], { deadlineMs: 100_000 });
+      expect(ended).toMatchObject({ status: 0, stdout: '700 1000\n', stderr: '' });
+      expect(performance.now() - begunMs).toBeLessThan(15_000);
+    } finally {
+      site.last.continue();
+    }
+    await site.push();
+    expect(readFileSync(site.arrived('mute20/f'), 'utf8')).toBe('20\n');
+    expect(statSync(site.arrived('mute7')).mode & 0o777).toBe(0o700);
   });
 
   test('a program that the library cannot reach is named', async () => {

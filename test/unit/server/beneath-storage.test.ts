@@ -34,7 +34,7 @@ afterEach(() => {
 function asked(path: string): Record<'stat' | 'read' | 'list', () => Promise<unknown>> {
   const beneath = beneathStorage('dest', storage);
   return {
-    stat: async () => await beneath.stat(path, NEVER),
+    stat: async () => await beneath.stat(path, NEVER, true),
     read: async () => await beneath.read(path, 0, 10, NEVER),
     list: async () => await beneath.list(path, '', 10, NEVER),
   };

@@ -89,6 +89,27 @@ describe('a hop that is away', () => {
     expect(downstream.isJustAway(away)).toBe(false);
   });
 
+  test('that says nothing any more is left alone by lookups, and not for a push', async () => {
+    await many(1);
+    const never = async (connection: Connection): Promise<unknown> => {
+      const options = { deadline: deadlineIn(300), what: 'look' };
+      return await connection.ask(
+        'STAT',
+        { name: 'n', path: 'p', timeoutMs: 300, hops: 0 },
+        'FOUND',
+        options,
+      );
+    };
+    const pushed = downstream.with(hop.address, deadlineIn(300), never);
+    await expect(pushed).rejects.toMatchObject({ code: 'NOT_YET' });
+    expect(downstream.isJustAway(hop.address)).toBe(false);
+    const asked = downstream.lookup(hop.address, deadlineIn(300), never);
+    await expect(asked).rejects.toMatchObject({ code: 'NOT_YET' });
+    expect(downstream.isJustAway(hop.address)).toBe(true);
+    await downstream.lookup(hop.address, deadlineIn(3_000), ask);
+    expect(downstream.isJustAway(hop.address)).toBe(false);
+  });
+
   test('that comes back with a refusal is not away any more', async () => {
     const { address } = hop;
     hop.isGreeting = false;

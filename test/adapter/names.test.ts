@@ -104,12 +104,11 @@ print(sum(sizes), absent, again, took < 0.9)
     const program = `
 import os, sys, time
 d, marks = ${JSON.stringify(site.path('whole'))}, ${JSON.stringify(marks)}
-begun = time.monotonic()
 os.mkdir(d)
 print(os.path.exists(d + '/made'), os.path.exists(d + '/other'))
 open(marks + '/looked', 'w').close()
 while not os.path.exists(marks + '/written'): time.sleep(0.001)
-print(os.path.exists(d + '/made'), os.path.exists(d + '/other'), time.monotonic() - begun < 0.9)
+print(os.path.exists(d + '/made'), os.path.exists(d + '/other'))
 `;
     const client = await connect({ server: site.first.socket });
     try {
@@ -118,7 +117,7 @@ print(os.path.exists(d + '/made'), os.path.exists(d + '/other'), time.monotonic(
       await client.write('kangaroo://archive/whole/made', 0, Buffer.from('elsewhere\n'));
       await client.commit();
       writeFileSync(join(marks, 'written'), '');
-      const stdout = 'False False\nTrue False True\n';
+      const stdout = 'False False\nTrue False\n';
       expect(await ended).toMatchObject({ status: 0, stdout, stderr: '' });
     } finally {
       await client.close();

@@ -76,7 +76,7 @@ describe('a hop that is away', () => {
     await slow;
   });
 
-  test('that says nothing at all is left alone for longer than it was waited for', async () => {
+  test('that says nothing at all is left alone for longer', { timeout: 20_000 }, async () => {
     hop.isMute = true;
     const asked = downstream.lookup(hop.address, deadlineIn(600), ask);
     await expect(asked).rejects.toMatchObject({ code: 'NOT_YET' });
@@ -85,8 +85,7 @@ describe('a hop that is away', () => {
     const refused = downstream.lookup(away, deadlineIn(600), ask);
     await expect(refused).rejects.toMatchObject({ code: 'NOT_YET' });
     expect(downstream.isJustAway(away)).toBe(true);
-    await sleep(1_500);
-    expect(downstream.isJustAway(away)).toBe(false);
+    await expect.poll(() => downstream.isJustAway(away), { timeout: 9_500 }).toBe(false);
   });
 
   test('that says nothing any more is left alone by lookups, and not for a push', async () => {

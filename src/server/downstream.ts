@@ -107,8 +107,10 @@ export class Downstream {
         return answer;
       } catch (error) {
         const known = asKangarooError(error);
-        // A push may take longer than its caller waits: that says nothing about who answers.
-        if (known.code === 'NOT_YET' && isLookup) leaveAlone(link, nowMs() - begunMs);
+        // A push may take longer than its caller waits, and who has hardly waited knows nothing.
+        const triedMs = nowMs() - begunMs;
+        const isSilent = isLookup && triedMs >= limits.awayLookupMs / 2;
+        if (known.code === 'NOT_YET' && isSilent) leaveAlone(link, triedMs);
         if (known.code !== 'DISCONNECTED' && known.code !== 'UNREACHABLE') throw known;
         leaveAlone(link, connectedMs - begunMs);
         link.awaySinceMs ??= nowMs();

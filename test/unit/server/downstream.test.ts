@@ -90,19 +90,19 @@ describe('a hop that is away', () => {
 
   test('that says nothing any more is left alone by lookups, and not for a push', async () => {
     await many(1);
-    const never = async (connection: Connection): Promise<unknown> => {
-      const options = { deadline: deadlineIn(300), what: 'look' };
-      return await connection.ask(
-        'STAT',
-        { name: 'n', path: 'p', timeoutMs: 300, hops: 0 },
-        'FOUND',
-        options,
-      );
+    const never = (timeoutMs: number) => async (connection: Connection) => {
+      const question = { name: 'n', path: 'p', timeoutMs, hops: 0 };
+      const options = { deadline: deadlineIn(timeoutMs), what: 'look' };
+      return await connection.ask('STAT', question, 'FOUND', options);
     };
-    const pushed = downstream.with(hop.address, deadlineIn(300), never);
+    const pushed = downstream.with(hop.address, deadlineIn(900), never(900));
     await expect(pushed).rejects.toMatchObject({ code: 'NOT_YET' });
     expect(downstream.isJustAway(hop.address)).toBe(false);
-    const asked = downstream.lookup(hop.address, deadlineIn(300), never);
+    // Whose own time is short must not speak for others.
+    const hurried = downstream.lookup(hop.address, deadlineIn(20), never(20));
+    await expect(hurried).rejects.toMatchObject({ code: 'NOT_YET' });
+    expect(downstream.isJustAway(hop.address)).toBe(false);
+    const asked = downstream.lookup(hop.address, deadlineIn(900), never(900));
     await expect(asked).rejects.toMatchObject({ code: 'NOT_YET' });
     expect(downstream.isJustAway(hop.address)).toBe(true);
     await downstream.lookup(hop.address, deadlineIn(3_000), ask);

@@ -50,6 +50,23 @@ const openedAt = (calls: readonly OwnCall[], file: string): number => {
   return first(places(calls, /^openat/, file));
 };
 
+/** Holds up what a sync does with data segments, until the function that it returns is called. */
+const holdPayloadSync = (): (() => void) => {
+  const { data } = spool;
+  const syncData = data.sync.bind(data);
+  let goOn = (): void => {};
+  const held = new Promise<void>((resolve) => (goOn = resolve));
+  data.sync = async () => {
+    await held;
+    await syncData();
+  };
+  return goOn;
+};
+/** The log's own part of a sync that runs is surely over then. */
+const untilLogIsSynced = async (): Promise<void> => {
+  await new Promise((resolve) => setTimeout(resolve, 200));
+};
+
 test('a sync that has ended covers payload, record and directory', async () => {
   let entries: Entry[] = [];
   const calls = await ownCalls(CALLS, async () => {
@@ -69,18 +86,10 @@ test('a sync that has ended covers payload, record and directory', async () => {
 test('a caller that comes while a sync runs gets one that began after its append', async () => {
   let third: Entry | null = null;
   const calls = await ownCalls(CALLS, async () => {
-    // Held up until the log's own part of that sync is surely over.
-    const { data } = spool;
-    const syncData = data.sync.bind(data);
-    let goOn = (): void => {};
-    const held = new Promise<void>((resolve) => (goOn = resolve));
-    data.sync = async () => {
-      await held;
-      await syncData();
-    };
+    const goOn = holdPayloadSync();
     putExternal(1, 5_000);
     const running = spool.sync();
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await untilLogIsSynced();
     third = put(2);
     const following = spool.sync();
     goOn();
@@ -92,22 +101,14 @@ test('a caller that comes while a sync runs gets one that began after its append
 });
 
 test('no mark claims a record before its payload elsewhere is durable', async () => {
-  const { data } = spool;
-  const syncData = data.sync.bind(data);
-  let goOn = (): void => {};
-  const held = new Promise<void>((resolve) => (goOn = resolve));
-  data.sync = async () => {
-    await held;
-    await syncData();
-  };
+  const goOn = holdPayloadSync();
   const { segment } = putExternal(1, 5_000);
   const marks = (): number => {
     const found = walkLog(readFileSync(spool.files.path(segment)));
     return [...found].filter(({ what }) => what === 'mark').length;
   };
   const running = spool.sync();
-  // The log's own part of that sync is over by then.
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await untilLogIsSynced();
   put(2);
   const before = marks();
   goOn();

@@ -408,6 +408,14 @@ export const PLANTED = [
     tests: [unit('server/reader', 'its mode is asked for')],
   },
   {
+    id: 'size-guessed',
+    file: 'src/server/reader.ts',
+    old: "      const isNeeded = sight.known !== 'directory';\n",
+    becomes: '      const isNeeded = false;\n',
+    why: 'behind an outage of a moment, what is appended lands in the middle of a file',
+    tests: [unit('server/reader', 'has to be known')],
+  },
+  {
     id: 'renamed-and-still-known',
     file: 'src/server/board-names.ts',
     old: '      this.#native.clearNames(this.#memory);\n      return !this.#isBeingMade',

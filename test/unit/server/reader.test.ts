@@ -352,6 +352,33 @@ describe('while the next hop is asked', () => {
     await scene.close(spool);
   });
 
+  test('the size of a file has to be known; what a directory has beneath can be done without', async () => {
+    const spool = await scene.open();
+    const beneath = (needed: boolean[]): Beneath => ({
+      stat: async (_path, _deadline, isNeeded) => {
+        needed.push(isNeeded);
+        return await Promise.resolve(null);
+      },
+      read: async () => await Promise.reject(new Error('asked')),
+      list: async () => await Promise.reject(new Error('asked')),
+    });
+    const reader = new Reader(spool, async () => await Promise.resolve());
+    spool.append([
+      incoming(1, 'file', Buffer.from('behind'), { flags: CREATE, offset: 100 }),
+      incoming(2, 'directory', Buffer.alloc(0), { kind: KIND.mkdir, flags: FLAGS.PARENTS }),
+    ]);
+    for (const [path, isNeeded] of [
+      ['file', true],
+      ['directory', false],
+      ['other', true],
+    ] as const) {
+      const needed: boolean[] = [];
+      await reader.stat(NAME, path, beneath(needed), NEVER).catch(() => null);
+      expect([path, needed]).toEqual([path, [isNeeded]]);
+    }
+    await scene.close(spool);
+  });
+
   test('an operation may leave with its segment, and is then read where it arrived', async () => {
     const small = new SpoolCase(512 * 1024);
     try {

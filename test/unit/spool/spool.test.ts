@@ -5,8 +5,9 @@
  */
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { deadlineIn, NEVER } from '../../../src/base/deadline.ts';
+import { HeapGrowth } from '../../../src/base/heap.ts';
 import { decodeHead } from '../../../src/protocol/operation.ts';
 import { checkSpool, type CheckFinding } from '../../../src/spool/check.ts';
 import type { Entry } from '../../../src/spool/entry.ts';
@@ -44,6 +45,26 @@ const putExternal = (seq: number, path: string, bytes: number): Entry => {
 const segments = (): string[] => readdirSync(join(scene.directory, 'segments')).sort();
 
 describe('opening', () => {
+  test('holds the heap until it is known how much there is, and looks with every change', async () => {
+    put(1);
+    await spool.sync();
+    await scene.close(spool);
+    const tighten = vi.spyOn(HeapGrowth.prototype, 'tighten');
+    const note = vi.spyOn(HeapGrowth.prototype, 'note');
+    try {
+      spool = await scene.open();
+      put(2);
+      spool.release([...spool.live.values()]);
+      expect(note.mock.calls).toEqual([[1], [2], [0]]);
+      expect(tighten).toHaveBeenCalledOnce();
+      expect(tighten.mock.invocationCallOrder[0]).toBeLessThan(
+        note.mock.invocationCallOrder[0] ?? 0,
+      );
+    } finally {
+      vi.restoreAllMocks();
+    }
+  });
+
   test('by a second server is refused while the first has it', async () => {
     await expect(scene.open()).rejects.toMatchObject({ code: 'SPOOL_IN_USE' });
     await scene.close(spool);

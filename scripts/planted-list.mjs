@@ -7,6 +7,11 @@
  */
 
 const fault = (path, name) => ({ project: 'fault', path: `test/fault/${path}.test.ts`, name });
+const integration = (path, name) => ({
+  project: 'integration',
+  path: `test/integration/${path}.test.ts`,
+  name,
+});
 const unit = (path, name) => ({ project: 'unit', path: `test/unit/${path}.test.ts`, name });
 
 const adapter = (path, name) => ({
@@ -408,6 +413,30 @@ export const PLANTED = [
     tests: [unit('server/reader', 'its mode is asked for')],
   },
   {
+    id: 'reserve-fails-its-asker',
+    file: 'src/spool/spool.ts',
+    old: 'throw saysFull(error) ? error : this.fail(error);',
+    becomes: 'throw error;',
+    why: 'a put ends for good when the disk is gone at the moment a data segment is begun',
+    tests: [unit('spool/spool', 'a file that cannot be made')],
+  },
+  {
+    id: 'unforeseen-failure-ends-its-sender',
+    file: 'src/server/session.ts',
+    old: '    if (errnoOf(error) === null) return error;\n',
+    becomes: '    if (this.role !== null) return error;\n',
+    why: "trouble of the server's becomes the end of the job that puts",
+    tests: [unit('server/verb-put', 'nobody foresaw')],
+  },
+  {
+    id: 'no-file-left-is-no-full-disk',
+    file: 'src/server/append.ts',
+    old: '      if (!saysFull(error)) throw error;\n',
+    becomes: '      throw error;\n',
+    why: 'a disk with bytes and without inodes ends the client that should wait',
+    tests: [integration('refusals', 'full of files')],
+  },
+  {
     id: 'size-guessed',
     file: 'src/server/reader.ts',
     old: "      const isNeeded = sight.known !== 'directory';\n",
@@ -450,8 +479,8 @@ export const PLANTED = [
   {
     id: 'failed-spool-goes-on',
     file: 'src/spool/spool.ts',
-    old: '      throw this.fail(error);\n',
-    becomes: '      throw error;\n',
+    old: 'nowMs() - startMs;\n    } catch (error) {\n      throw this.fail(error);\n',
+    becomes: 'nowMs() - startMs;\n    } catch (error) {\n      throw error;\n',
     why: 'after a failed fsync the next one succeeds, and everything is acknowledged',
     tests: durability('sync that failed'),
   },

@@ -116,7 +116,7 @@ export function asKangarooError(error: unknown): KangarooError {
  * where libuv has no name for it (EDQUOT, ESTALE).
  */
 export function errnoOf(error: unknown): string | null {
-  if (typeof error !== 'object' || error === null) return null;
+  if (typeof error !== 'object' || error === null || error instanceof KangarooError) return null;
   const { code, errno } = error as { readonly code?: unknown; readonly errno?: unknown };
   if (typeof code === 'string' && /^E[A-Z0-9]+$/.test(code)) return code;
   if (typeof errno !== 'number' || !Number.isInteger(errno) || errno >= 0) return null;

@@ -293,10 +293,12 @@ export class LocalPath {
     try {
       return await connection.ask('GRANT', { bytes }, 'GRANTED', options);
     } catch (error) {
-      // A server that gives no grants to us takes frames.
+      // A server that gives no grants to us takes frames; one whose disk has failed is about to
+      // end, and the frames are for the next one.
       const known = error instanceof KangarooError ? error.code : null;
-      if (known !== 'DENIED' && known !== 'NOT_SUPPORTED' && known !== 'BUSY') throw error;
-      this.#given = known === 'BUSY';
+      const isNow = known === 'BUSY' || known === 'SPOOL_FAILED';
+      if (known !== 'DENIED' && known !== 'NOT_SUPPORTED' && !isNow) throw error;
+      this.#given = isNow;
       return { segment: 0, file: '', offset: 0, bytes: 0 };
     }
   }

@@ -20,6 +20,10 @@ export interface StatusReport {
     readonly limitBytes: number;
     readonly oldestSeconds: number;
     readonly state: 'ok' | 'full' | 'failed';
+    /** On its disk, with what has been delivered and not yet been cleared away. */
+    readonly occupiedBytes: number;
+    /** Why it is full. */
+    readonly reason: string | null;
   };
   readonly destinations: readonly DestinationReport[];
 }

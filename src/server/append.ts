@@ -5,8 +5,10 @@
  * the spool (is the name free? what is the file called now?) decides in the same turn of the event
  * loop in which its records go in, so that nothing comes between.
  */
-import { deadlineIn, NEVER } from '../base/deadline.ts';
+import { deadlineIn, NEVER, sleep } from '../base/deadline.ts';
 import { errnoOf } from '../base/errors.ts';
+import type { Extent } from '../spool/data.ts';
+import { saysFull } from '../spool/room.ts';
 import type { Incoming } from '../spool/spool.ts';
 import type { Server } from './server.ts';
 
@@ -38,9 +40,8 @@ function fits(server: Server, records: readonly Incoming[]): boolean {
     if (records.length > 0) server.appended(server.spool.append(records));
     return true;
   } catch (error) {
-    const errno = errnoOf(error);
-    if (errno === 'ENOSPC' || errno === 'EDQUOT') return false;
-    throw errno === null ? error : server.spool.fail(error);
+    if (saysFull(error)) return false;
+    throw errnoOf(error) === null ? error : server.spool.fail(error);
   }
 }
 
@@ -66,5 +67,29 @@ export async function appendWhenRoom(
     }
     spool.noteDiskFull();
     await spool.room(bytes, deadlineIn(RETRY_MS), ended).catch(() => {});
+  }
+}
+
+/**
+ * Room for payload in a data segment, waited for as long as it takes or until `signal` aborts.
+ * @throws KangarooError SPOOL_FAILED, DISCONNECTED, INTERRUPTED
+ */
+export async function reserveWhenRoom(
+  taker: Taker,
+  bytes: number,
+  signal = taker.ended,
+): Promise<Extent> {
+  const { spool } = taker.server;
+  for (;;) {
+    await spool.room(bytes, NEVER, signal);
+    taker.assertOpen();
+    try {
+      return spool.reserve(bytes);
+    } catch (error) {
+      // Bytes may be free and no file be possible: inodes have a limit of their own.
+      if (!saysFull(error)) throw error;
+      spool.noteDiskFull();
+      await sleep(RETRY_MS, signal);
+    }
   }
 }

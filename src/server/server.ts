@@ -235,7 +235,6 @@ export class Server {
     return [...this.#sessions].filter((session) => session.senderId === senderId);
   }
 
-  /** Its connection is over. */
   /** Everything of this name has arrived, or been given up: nobody need be asked about it. */
   settled(name: string): void {
     for (const entry of this.spool.live.values()) if (entry.name === name) return;
@@ -243,6 +242,7 @@ export class Server {
     this.spool.index.flush({ forgottenDestinations: [name] });
   }
 
+  /** Its connection is over. */
   ended(session: Session): void {
     if (this.mover === session) this.mover = null;
   }

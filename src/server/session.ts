@@ -9,7 +9,7 @@
  * came through. Requests are in the verb-*.ts files.
  */
 import { type Deadline, deadlineIn, fromWireMs, NEVER, within } from '../base/deadline.ts';
-import { asKangarooError, KangarooError } from '../base/errors.ts';
+import { asKangarooError, errnoOf, KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { version } from '../base/version.ts';
 import type { Connection } from '../protocol/connection.ts';
@@ -107,7 +107,7 @@ export class Session {
 
   #onFrame(frame: Frame): void | Promise<void> {
     if (this.role === null) return this.#greet(frame);
-    if (frame.type === PUTS_TYPE) return this.#put(puts(this, frame));
+    if (frame.type === PUTS_TYPE) return this.#put(() => puts(this, frame));
     if (frame.type === MESSAGES.COMMIT.type) {
       // Not awaited: blocks that follow are taken while the sync runs. It covers what came before.
       void this.#answer(frame, commit(this, frame));
@@ -131,9 +131,29 @@ export class Session {
     return undefined;
   }
 
-  #put<T extends Promise<unknown> | void | null>(work: T): T {
-    if (work instanceof Promise) this.#putting = work;
-    return work;
+  #put<T extends Promise<unknown> | void | null>(work: () => T): T {
+    try {
+      const putting = work();
+      if (!(putting instanceof Promise)) return putting;
+      const told = putting.catch((error: unknown) => {
+        throw this.#forSender(error);
+      });
+      this.#putting = told;
+      return told as T;
+    } catch (error) {
+      throw this.#forSender(error);
+    }
+  }
+
+  /**
+   * Puts never fail: a system call that failed where nobody expected it is this server's trouble,
+   * and its sender sends again.
+   */
+  #forSender(error: unknown): unknown {
+    if (errnoOf(error) === null) return error;
+    this.server.logger.error({ err: error }, 'a put met a failure of the system');
+    const text = error instanceof Error ? error.message : String(error);
+    return new KangarooError('BUSY', `the server cannot take it now: ${text}`, { cause: error });
   }
 
   #greet(frame: Frame): void | Promise<void> {
@@ -162,7 +182,7 @@ export class Session {
     if (role !== 'mover') {
       spool.taken.meet(senderId, role === 'client');
       this.connection.sharePuts();
-      this.connection.onBulk = (head, fd) => this.#put(putsInBulk(this, head, fd));
+      this.connection.onBulk = (head, fd) => this.#put(() => putsInBulk(this, head, fd));
     }
     this.connection.welcome();
     // The kernel tells when a program of this machine ends, and one that computes says nothing.

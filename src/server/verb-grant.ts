@@ -4,9 +4,9 @@
  */
 import { KangarooError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { NEVER } from '../base/deadline.ts';
 import type { Frame } from '../protocol/frame.ts';
 import { decodeMessage } from '../protocol/messages.ts';
+import { reserveWhenRoom } from './append.ts';
 import type { Session } from './session.ts';
 
 export async function grant(session: Session, frame: Frame, signal: AbortSignal): Promise<void> {
@@ -19,13 +19,17 @@ export async function grant(session: Session, frame: Frame, signal: AbortSignal)
   while (granted > limits.copyInBytes && !server.spool.hasRoom(granted)) {
     granted = Math.max(limits.copyInBytes, Math.ceil(granted / 2));
   }
-  await server.spool.room(granted, NEVER, signal);
-  // What stands in the board may lie in the one that is given up for it.
-  if (server.board?.isBehind === true) await server.board.drained();
-  session.assertOpen();
+  const extent = await reserveWhenRoom(session, granted, signal);
+  try {
+    // What stands in the board may lie in the one that is given up for it.
+    if (server.board?.isBehind === true) await server.board.drained();
+    session.assertOpen();
+  } catch (error) {
+    server.spool.data.giveBack(extent, 0);
+    throw error;
+  }
   // The oldest is given up for the newest: its records came before this request on the connection.
   while (grants.length >= limits.grantsPerConnectionMax) giveBackOldest(session);
-  const extent = server.spool.reserve(granted);
   const added = { extent, usedBytes: 0 };
   grants.push(added);
   server.grants.add(added);

@@ -24,8 +24,9 @@ import {
   type RecordHeader,
 } from '../protocol/operation.ts';
 import type { Extent } from '../spool/data.ts';
+import { saysFull } from '../spool/room.ts';
 import type { Incoming } from '../spool/spool.ts';
-import { appendAtOnce, appendWhenRoom, RETRY_MS } from './append.ts';
+import { appendAtOnce, appendWhenRoom, reserveWhenRoom, RETRY_MS } from './append.ts';
 import type { Reason } from './notices.ts';
 import type { Session } from './session.ts';
 
@@ -250,15 +251,13 @@ async function placeLargePayloads(
 async function writePayload(session: Session, payload: Buffer): Promise<Extent> {
   const { spool } = session.server;
   for (;;) {
-    await spool.room(payload.length, NEVER, session.ended);
-    const extent = spool.reserve(payload.length);
+    const extent = await reserveWhenRoom(session, payload.length);
     try {
       await writeAt(spool.data.fd(extent.segment) as number, payload, extent.offset);
       return extent;
     } catch (error) {
       spool.data.giveBack(extent, 0);
-      const errno = errnoOf(error);
-      if (errno !== 'ENOSPC' && errno !== 'EDQUOT') throw spool.fail(error);
+      if (!saysFull(error)) throw spool.fail(error);
       spool.noteDiskFull();
       await sleep(RETRY_MS, session.ended);
     }

@@ -108,8 +108,12 @@ export class Housekeeping {
     } catch (error) {
       logger.error({ err: error }, 'housekeeping of the spool');
     }
-    // So that the spool is not called full any longer than it is.
-    spool.hasRoom(Math.min(limits.frameBytesMax, Math.ceil(spool.limitBytes / 8)));
+    try {
+      // So that the spool is not called full any longer than it is.
+      spool.hasRoom(Math.min(limits.frameBytesMax, Math.ceil(spool.limitBytes / 8)));
+    } catch (error) {
+      logger.debug({ err: error }, 'the spool has failed, which ends the server');
+    }
     spool.emit('room');
   }
 

@@ -30,7 +30,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { crc32c } from '../base/crc32c.ts';
-import { errnoOf, KangarooError } from '../base/errors.ts';
+import { KangarooError } from '../base/errors.ts';
 import { RangeSet } from '../base/ranges.ts';
 import {
   decodeHead,
@@ -42,6 +42,7 @@ import {
 import { Entry } from './entry.ts';
 import type { SegmentRow } from './index.ts';
 import { LogSegment } from './log.ts';
+import { saysFull } from './room.ts';
 import {
   dataName,
   decodeLogHeader,
@@ -438,7 +439,7 @@ class Recovery {
       } catch (error) {
         // Without room for it nothing may be cut yet. Otherwise it is what is missing or cannot be
         // read, and there is nothing to keep.
-        if (['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '')) throw error;
+        if (saysFull(error)) throw error;
         continue;
       }
       syncFile(copy);

@@ -42,7 +42,7 @@ import { Housekeeping } from './housekeeping.ts';
 import { SpoolIndex } from './index.ts';
 import { Log, type LogSegment } from './log.ts';
 import { type Finding, recover, syncDirectory } from './recover.ts';
-import { diskFreeBytes } from './room.ts';
+import { diskFreeBytes, saysFull } from './room.ts';
 import { Taken } from './taken.ts';
 import { View } from './view.ts';
 
@@ -374,14 +374,24 @@ export class Spool extends EventEmitter<SpoolEvents> {
     }
   }
 
-  /** Room for payload in a data segment; wait at `room` first. */
+  /**
+   * Room for payload in a data segment; wait at `room` first.
+   * @throws ENOSPC or EDQUOT of open(2), which pass; KangarooError SPOOL_FAILED
+   */
   reserve(bytes: number): Extent {
     this.#assertWorking();
     this.#newFiles = true;
-    return this.data.reserve(Math.min(bytes, limits.grantBytesMax));
+    try {
+      return this.data.reserve(Math.min(bytes, limits.grantBytesMax));
+    } catch (error) {
+      throw saysFull(error) ? error : this.fail(error);
+    }
   }
 
-  /** Waits until `bytes` more may come in. @throws KangarooError NOT_YET at the deadline */
+  /**
+   * Waits until `bytes` more may come in.
+   * @throws KangarooError NOT_YET at the deadline, SPOOL_FAILED
+   */
   async room(bytes: number, deadline: Deadline, signal?: AbortSignal): Promise<void> {
     if (this.hasRoom(bytes)) return;
     void this.tidy();
@@ -401,11 +411,12 @@ export class Spool extends EventEmitter<SpoolEvents> {
     }
   }
 
+  /** @throws KangarooError SPOOL_FAILED when the disk does not even say how much room it has */
   hasRoom(bytes: number): boolean {
     const used = this.occupiedBytes;
     if (used + bytes > this.limitBytes) {
       this.#fullReason = 'its limit is reached';
-    } else if (this.#diskFull || diskFreeBytes(this.directory) < bytes + limits.headroomBytes) {
+    } else if (this.#diskFull || this.#freeBytes() < bytes + limits.headroomBytes) {
       this.#fullReason = 'its disk is full';
       this.#diskFull = false;
     } else {
@@ -489,6 +500,14 @@ export class Spool extends EventEmitter<SpoolEvents> {
       const payload = this.data.sync();
       await Promise.all([payload, this.#log.sync(quick, payload)]);
       this.#lastSyncMs = nowMs() - startMs;
+    } catch (error) {
+      throw this.fail(error);
+    }
+  }
+
+  #freeBytes(): number {
+    try {
+      return diskFreeBytes(this.directory);
     } catch (error) {
       throw this.fail(error);
     }

@@ -9,6 +9,7 @@ import {
   existsSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statfsSync,
   statSync,
@@ -17,7 +18,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { MessagesReport } from '../../src/index.ts';
+import { connect, type MessagesReport } from '../../src/index.ts';
 import { Cluster, type Hop } from '../support/cluster.ts';
 import type { RunResult } from '../support/kangaroo.ts';
 import { residentMiB } from '../support/proc.ts';
@@ -29,11 +30,22 @@ const isRoot = process.getuid?.() === 0;
 let cluster: Cluster | null = null;
 const mounts: string[] = [];
 
+/** A small file system in memory at `path`. Without root none can be had: false, and it says so. */
+function mountSmall(path: string, options: string): boolean {
+  mkdirSync(path, { recursive: true });
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'kangaroo-test', path]).status !== 0) {
+    console.log('skipped: mounting a tmpfs is not possible here');
+    return false;
+  }
+  mounts.push(path);
+  return true;
+}
+
 afterEach(async () => {
   const open = cluster;
   cluster = null;
   for (const hop of open?.hops ?? []) await hop.stop();
-  for (const path of mounts.splice(0)) spawnSync('umount', [path]);
+  for (const path of mounts.splice(0)) spawnSync('umount', ['-l', path]);
   await open?.close();
 });
 
@@ -164,12 +176,7 @@ describe('what the destination refuses', () => {
   test.skipIf(!isRoot)('a full disk: held, and goes on by itself when there is room', async () => {
     cluster = new Cluster();
     const disk = cluster.scratch('disk');
-    const mount = ['-t', 'tmpfs', '-o', 'size=8m', 'kangaroo-test', disk];
-    if (spawnSync('mount', mount).status !== 0) {
-      console.log('skipped: mounting a tmpfs is not possible here');
-      return;
-    }
-    mounts.push(disk);
+    if (!mountSmall(disk, 'size=8m')) return;
     const last = cluster.add({ name: 'last', exports: true, exportDirectory: disk });
     await last.start();
     const first = cluster.add({ name: 'first', routes: [`last=${last.address}`] });
@@ -235,4 +242,82 @@ describe('a full spool', () => {
       expect(statSync(join(last.exportDirectory, 'late')).size).toBeLessThan(large.length);
     }
   });
+
+  const fillers = [
+    ['of bytes', 'size=48m', 48],
+    ['of files', 'size=512m,nr_inodes=40', 8],
+  ] as const;
+  test.skipIf(!isRoot).each(fillers)(
+    'on a disk that is full %s is the same to its clients',
+    async (what, options, sizeMiB) => {
+      cluster = new Cluster();
+      const last = cluster.add({ name: 'last', exports: true });
+      await last.start();
+      const disk = join(cluster.directory, 'first');
+      if (!mountSmall(disk, options)) return;
+      const first = cluster.add({ name: 'first', routes: [`last=${last.address}`] });
+      await first.start();
+      await last.stop();
+      await put(first, 'small', 'before');
+      const fillers = what === 'of files' ? fillWithFiles(disk) : [];
+      const large = randomBytes(sizeMiB * MiB);
+      const near = first.begin(['put', '-', at('one')], { input: large });
+      const tcp = ['put', '-', at('two'), '--server', first.address];
+      const far = first.begin(tcp, { input: large });
+      await until('the spool to be full', 20_000, async () => {
+        const { spool } = await first.status();
+        return spool.state === 'full' && spool.reason === 'its disk is full';
+      });
+      await pause(2_000);
+      expect([near.child.exitCode, far.child.exitCode], first.tail()).toEqual([null, null]);
+      expect(first.isRunning, first.tail()).toBe(true);
+      for (const path of fillers) unlinkSync(path);
+      await last.start();
+      expect(await near.result, first.tail()).toMatchObject({ status: 0, stderr: '' });
+      expect(await far.result, first.tail()).toMatchObject({ status: 0, stderr: '' });
+      await ok(first, 'push');
+      for (const name of ['one', 'two']) {
+        expect(readFileSync(join(last.exportDirectory, name)).equals(large), name).toBe(true);
+      }
+    },
+  );
+  if (!isRoot) console.log('skipped: a full disk needs root, to mount a small one');
 });
+
+describe('a spool whose disk is gone for a while', () => {
+  test.each(['near', 'far'])('is waited for by the client that writes, %s', async (where) => {
+    const [first, last] = await oneHop();
+    const server = where === 'near' ? first.socket : first.address;
+    const client = await connect({ server, reconnectMs: 60_000 });
+    try {
+      const segments = join(first.spool, 'segments');
+      renameSync(segments, `${segments} taken away`);
+      const large = randomBytes(3 * MiB);
+      const written = client.write(at('large'), 0, large).then(() => client.commit());
+      await until('the server to end', 20_000, () => !first.isRunning);
+      expect(first.log).toContain('[first ended: 75]');
+      renameSync(`${segments} taken away`, segments);
+      await first.start();
+      await written;
+      await client.push(at('large'));
+      expect(readFileSync(join(last.exportDirectory, 'large')).equals(large)).toBe(true);
+    } finally {
+      await client.close();
+    }
+  });
+});
+
+/** Until no file can be made there any more. */
+function fillWithFiles(disk: string): string[] {
+  const made: string[] = [];
+  for (let i = 0; i < 10_000; i++) {
+    const path = join(disk, `filler${i}`);
+    try {
+      writeFileSync(path, '');
+    } catch {
+      return made;
+    }
+    made.push(path);
+  }
+  throw new Error('the disk takes any number of files');
+}

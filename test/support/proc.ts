@@ -2,7 +2,7 @@
  * What /proc says of other processes: children, groups, descriptors, memory. Linux only, as all of
  * the integration tests are.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 interface Stat {
   readonly state: string;
@@ -48,6 +48,19 @@ export function membersOfGroup(group: number): number[] {
 
 export function openDescriptors(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
+}
+
+/** What the descriptors of this process mean that lead to or below `directory`, one each. */
+export function openBelow(directory: string): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const file = readlinkSync(`/proc/self/fd/${fd}`);
+      return file.startsWith(directory) ? [file] : [];
+    } catch {
+      // Another thread has closed it since.
+      return [];
+    }
+  });
 }
 
 /** Resident memory in MiB. */

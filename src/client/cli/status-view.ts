@@ -43,7 +43,9 @@ function spoolText({ spool }: StatusReport, colors: Colors): string {
     spool.operations === 0
       ? `empty, ${used}`
       : `${counted(spool.operations, 'operation')}, ${used}, the oldest ${oldest} old`;
-  return spool.state === 'ok' ? text : `${text}, ${colors.yellow(spool.state)}`;
+  if (spool.state === 'ok') return text;
+  const state = spool.reason === null ? spool.state : `${spool.state}: ${spool.reason}`;
+  return `${text}, ${colors.yellow(state)}`;
 }
 
 /** One row each, and below it why it waits: a reason is too long for a column. */

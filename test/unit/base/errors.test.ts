@@ -110,7 +110,9 @@ test('codes of a newer release are told from known ones', () => {
 
 test('errno names are found where there are any', () => {
   expect(errnoOf(Object.assign(new Error('x'), { code: 'ENOENT' }))).toBe('ENOENT');
-  for (const other of [null, undefined, 'ENOENT', {}, { code: 5 }, { code: 'SQLITE_BUSY' }]) {
+  // EXISTS is a code of ours.
+  const ours = new KangarooError('EXISTS', 'x');
+  for (const other of [null, undefined, 'ENOENT', {}, { code: 5 }, { code: 'SQLITE_BUSY' }, ours]) {
     expect(errnoOf(other)).toBeNull();
   }
 });

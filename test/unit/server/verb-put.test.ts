@@ -3,14 +3,16 @@
  * must not share a sync with something older is applied behind that sync, whichever way its bytes
  * take (replay-guard.ts says which; this is about somebody asking it and waiting).
  */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { deadlineIn } from '../../../src/base/deadline.ts';
+import { type ErrorCode, ERRORS } from '../../../src/base/errors.ts';
 import { createLogger } from '../../../src/base/log.ts';
 import { type Connection, dial } from '../../../src/protocol/connection.ts';
 import { encodePrefix, PUTS_TYPE } from '../../../src/protocol/frame.ts';
 import { greet } from '../../../src/protocol/hello.ts';
+import { decodeMessage, MESSAGES } from '../../../src/protocol/messages.ts';
 import { FLAGS, KIND, type RecordHeader } from '../../../src/protocol/operation.ts';
 import { Server } from '../../../src/server/server.ts';
 import { incoming, SENDER, SpoolCase } from '../../support/spool-case.ts';
@@ -29,13 +31,12 @@ beforeEach(async () => {
   scene = new SpoolCase();
   const exported = join(scene.root, 'export');
   mkdirSync(exported);
-  const socket = join(scene.root, 'socket');
   const logger = createLogger('server', { level: 'silent' });
   server = await Server.start(
     {
       name: 'dest',
       listen: [],
-      socket,
+      socket: join(scene.root, 'socket'),
       export: exported,
       spool: scene.directory,
       spoolLimitBytes: 2 ** 30,
@@ -63,9 +64,16 @@ beforeEach(async () => {
     calls.push('sync');
     await sync.call(storage);
   };
-  connection = await dial({ kind: 'unix', path: socket }, deadlineIn(WAIT_MS));
-  await greet(connection, 'client', SENDER, deadlineIn(WAIT_MS));
+  await greeted();
 });
+
+/** On a new connection. */
+async function greeted(): Promise<void> {
+  const path = join(scene.root, 'socket');
+  connection = await dial({ kind: 'unix', path }, deadlineIn(WAIT_MS));
+  await greet(connection, 'client', SENDER, deadlineIn(WAIT_MS));
+}
+
 afterEach(async () => {
   connection.close(null);
   await server.stop();
@@ -106,3 +114,40 @@ for (const [size, bytes] of [
     expect(calls).toEqual(['write d', 'sync', 'name d', 'sync', 'write d/x', 'sync']);
   });
 }
+
+/** What the server says before it breaks off. */
+async function lastWords(): Promise<ErrorCode> {
+  let said: ErrorCode | null = null;
+  connection.onFrame = (frame) => {
+    if (frame.type === MESSAGES.ERROR.type) said = decodeMessage('ERROR', frame).code as ErrorCode;
+  };
+  await connection.closed;
+  if (said === null) throw new Error('it said nothing');
+  return said;
+}
+
+const elsewhere: Step = ['x', LARGE_BYTES, { name: 'elsewhere' }];
+
+test('whoever puts into a spool whose disk is gone may send it again', async () => {
+  const failed = server.failed.catch((error: unknown) => error);
+  const segments = join(scene.directory, 'segments');
+  renameSync(segments, `${segments} taken away`);
+  const words = lastWords();
+  await expect(put(elsewhere)).rejects.toMatchObject({ code: 'DISCONNECTED' });
+  expect(ERRORS[await words]).toMatchObject({ retryable: true });
+  expect(await failed).toMatchObject({ code: 'SPOOL_FAILED' });
+});
+
+test('so may one whose put meets a failure that nobody foresaw', async () => {
+  const { destination } = server;
+  if (destination === null) throw new Error('it has no export directory');
+  destination.mustSettle = () => {
+    throw Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
+  };
+  for (const bytes of [10, LARGE_BYTES]) {
+    await greeted();
+    const words = lastWords();
+    await expect(put(['x', bytes])).rejects.toMatchObject({ code: 'DISCONNECTED' });
+    expect(ERRORS[await words]).toMatchObject({ retryable: true });
+  }
+});

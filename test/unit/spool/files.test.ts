@@ -2,13 +2,22 @@
  * Segment files by number: whole reads or an error that says what kind it is, and descriptors that
  * are closed neither under a reader nor never.
  */
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readSync, rmSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readSync,
+  rmSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { SegmentFiles } from '../../../src/spool/files.ts';
 import { dataName, logName } from '../../../src/spool/segment.ts';
+import { openBelow } from '../../support/proc.ts';
+import { until } from '../../support/wait.ts';
 
 const OPEN_FILES_MAX = 128;
 let directory: string;
@@ -22,13 +31,10 @@ afterEach(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-const openCount = (): number => {
-  const listing = execFileSync('ls', ['-l', `/proc/${process.pid}/fd`], { encoding: 'utf8' });
-  return listing.split('\n').filter((line) => line.includes(directory)).length;
-};
+const openCount = (): number => openBelow(directory).length;
 /** Closing is asynchronous in places. */
-const settled = async (): Promise<void> => {
-  await new Promise((resolve) => setTimeout(resolve, 30));
+const untilOpen = async (count: number): Promise<void> => {
+  await until(`${count} open files`, 5_000, () => openCount() === count);
 };
 
 test('a number leads to a log or a data segment', async () => {
@@ -51,7 +57,7 @@ describe('what cannot be read', () => {
 
   test('for another reason is not: that may pass', async () => {
     // A directory in its place gives EISDIR; a shortage of descriptors takes the same way.
-    execFileSync('mkdir', [join(directory, logName(7))]);
+    mkdirSync(join(directory, logName(7)));
     await expect(files.read(7, 0, 1)).rejects.toMatchObject({ code: 'EISDIR' });
   });
 });
@@ -65,8 +71,7 @@ describe('descriptors', () => {
     const bytes = Buffer.alloc(5);
     expect(readSync(fd, bytes, 0, 5, 0)).toBe(5);
     release();
-    await settled();
-    expect(openCount()).toBe(0);
+    await untilOpen(0);
   });
 
   test('of files that others removed are given back', async () => {
@@ -76,12 +81,10 @@ describe('descriptors', () => {
     const { release } = files.borrow(5);
     for (const number of [3, 5]) unlinkSync(join(directory, logName(number)));
     files.dropRemoved();
-    await settled();
-    expect(openCount()).toBe(2);
+    await untilOpen(2);
     release();
     files.dropRemoved();
-    await settled();
-    expect(openCount()).toBe(1);
+    await untilOpen(1);
     expect((await files.read(1, 0, 1)).toString()).toBe('x');
   });
 
@@ -108,7 +111,6 @@ describe('descriptors', () => {
     });
     expect(new Set(await Promise.all(reads))).toEqual(new Set(['abc']));
     files.closeAll();
-    await settled();
-    expect(openCount()).toBe(0);
+    await untilOpen(0);
   });
 });

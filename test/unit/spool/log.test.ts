@@ -17,6 +17,7 @@ import {
   NOWHERE,
   walkLog,
 } from '../../../src/spool/segment.ts';
+import { openBelow } from '../../support/proc.ts';
 import { incoming } from '../../support/spool-case.ts';
 
 const SPOOL_ID = '12'.repeat(16);
@@ -39,11 +40,7 @@ const marks = (number: number): unknown[] => {
   return walk(number).flatMap((found) => (found.what === 'mark' ? [found.durable] : []));
 };
 /** Do this process's descriptors all mean a file of the directory exactly once? */
-const openLogs = (): string[] => {
-  return execFileSync('ls', ['-l', `/proc/${process.pid}/fd`], { encoding: 'utf8' })
-    .split('\n')
-    .filter((line) => line.includes(directory));
-};
+const openLogs = (): string[] => openBelow(directory);
 
 describe('append', () => {
   test('says where the first piece lies', () => {

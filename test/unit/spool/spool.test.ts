@@ -3,7 +3,15 @@
  * room that is waited for, segments that go when nothing needs them, and a failed disk after which
  * nothing is acknowledged.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { deadlineIn, NEVER } from '../../../src/base/deadline.ts';
@@ -202,6 +210,13 @@ describe('room', () => {
     expect(spool.fullReason).toBe('its disk is full');
     expect(spool.hasRoom(1)).toBe(true);
   });
+});
+
+test('room in a file that cannot be made is the end of the spool, not of who asked', () => {
+  renameSync(join(scene.directory, 'segments'), join(scene.directory, 'taken away'));
+  expect(() => spool.reserve(10)).toThrow(expect.objectContaining({ code: 'SPOOL_FAILED' }));
+  expect(spool.state).toBe('failed');
+  renameSync(join(scene.directory, 'taken away'), join(scene.directory, 'segments'));
 });
 
 describe('what is released', () => {

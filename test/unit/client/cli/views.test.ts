@@ -38,6 +38,8 @@ function report(destinations: readonly DestinationReport[]): StatusReport {
       limitBytes: 16 * 1024 ** 3,
       oldestSeconds: 42,
       state: 'ok',
+      occupiedBytes: 66 * 1024 ** 2,
+      reason: null,
     },
     destinations,
   };
@@ -71,8 +73,9 @@ describe('status', () => {
   });
 
   test('nothing in transit, and a full spool', () => {
-    const full = { ...report([]), spool: { ...report([]).spool, state: 'full' as const } };
-    expect(renderStatus(full, plain)).toMatch(/full\nnothing is in transit$/);
+    const spool = { ...report([]).spool, state: 'full' as const, reason: 'its disk is full' };
+    const text = renderStatus({ ...report([]), spool }, plain);
+    expect(text).toMatch(/, full: its disk is full\nnothing is in transit$/);
   });
 
   test('a name cannot move the cursor', () => {

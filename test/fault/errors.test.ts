@@ -8,7 +8,8 @@
  * After each failure the victim is killed and starts again without it; then a push must succeed and
  * everything acknowledged be there. A server that does not go on must end with a line that says why
  * and a status that is not 0; no call may wait beyond its deadline. The round is counted first. A
- * sample by a rotating seed (KANGAROO_SEED); KANGAROO_LONG=1 does all. Needs strace.
+ * sample by a rotating seed (KANGAROO_SEED); KANGAROO_LONG=1 does all. EIO also comes to stay, from
+ * the k-th call on, as of a disk that is gone. Needs strace.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -35,6 +36,8 @@ const CALLS = {
 } as const;
 /** Calls that the first hop also makes after the round, to note and remove what was released. */
 const LATER = new Set(['pwrite64', 'fsync', 'fdatasync', 'unlink']);
+/** The others go to sockets and event descriptors as well, which a disk that is gone leaves alone. */
+const ON_DISKS = /^pwrite|sync|^open|^rename|^mkdir|^unlink|^ftruncate/;
 const ALL_CALLS = Object.values(CALLS).flat();
 /** What a client may be told; anything else is a failure that no disk explains. */
 const HONEST = /^\w+: (NOT_YET|UNREACHABLE|DISCONNECTED|SPOOL_FAILED|HELD|BUSY): /;
@@ -47,6 +50,8 @@ interface Case {
   readonly call: string;
   readonly errno: string;
   readonly k: number;
+  /** Also every call after it? */
+  readonly stays: boolean;
 }
 
 /** A pattern of the cases to do, as their failures are headed: 'first pwrite64 EIO k=3'. */
@@ -115,6 +120,8 @@ async function run(): Promise<{ readonly result: CycleResult; readonly generatio
 
 /** How often each call is made by one thread at most, in a round that is not disturbed. */
 async function count(victim: VictimName): Promise<Map<string, number>> {
+  // The cases begin with a server that has just started, and opens more than one that has not.
+  await restart(hopOf(victim));
   const out = join(cluster.directory, 'count');
   const strace = await attach(pidOf(victim), out, ['-e', `trace=${ALL_CALLS.join(',')}`]);
   const { result } = await run();
@@ -139,8 +146,10 @@ async function allCases(): Promise<Case[]> {
     const text = [...counts].map(([call, k]) => `${call} ${k}`).join(', ');
     process.stdout.write(`failing system calls: ${victim}: ${text}\n`);
     for (const [call, most] of counts) {
-      for (let k = 1; k <= most; k++)
-        for (const errno of ERRNOS) cases.push({ victim, call, errno, k });
+      for (let k = 1; k <= most; k++) {
+        for (const errno of ERRNOS) cases.push({ victim, call, errno, k, stays: false });
+        if (ON_DISKS.test(call)) cases.push({ victim, call, errno: 'EIO', k, stays: true });
+      }
     }
   }
   return cases;
@@ -192,17 +201,18 @@ function endOf(hop: Hop, logBefore: number): string[] {
   return [`the server ended with ${ended} and said:\n${lines.join('\n')}`];
 }
 
-function labelOf({ victim, call, errno, k }: Case): string {
-  return `${victim} ${call} ${errno} k=${k}`;
+function labelOf({ victim, call, errno, k, stays }: Case): string {
+  return `${victim} ${call} ${errno} k=${k}${stays ? '+' : ''}`;
 }
 
 /** Returns what is wrong, and whether the call was made to fail at all. */
 async function one(given: Case): Promise<{ readonly problems: string[]; readonly hit: boolean }> {
-  const { victim, call, errno, k } = given;
+  const { victim, call, errno, k, stays } = given;
   const hop = hopOf(victim);
   const out = join(cluster.directory, 'inject');
   const logBefore = hop.log.length;
-  const inject = ['-e', `trace=${call}`, '-e', `inject=${call}:error=${errno}:when=${k}`];
+  const when = `${k}${stays ? '+' : ''}`;
+  const inject = ['-e', `trace=${call}`, '-e', `inject=${call}:error=${errno}:when=${when}`];
   const strace = await attach(pidOf(victim), out, inject);
   const { result, generation: number } = await run();
   const { lines, failures } = result;

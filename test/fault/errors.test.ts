@@ -36,7 +36,7 @@ const CALLS = {
 } as const;
 /** Calls that the first hop also makes after the round, to note and remove what was released. */
 const LATER = new Set(['pwrite64', 'fsync', 'fdatasync', 'unlink']);
-/** The others go to sockets and event descriptors as well, which a disk that is gone leaves alone. */
+/** The others go to sockets and event descriptors too, which a disk that is gone leaves alone. */
 const ON_DISKS = /^pwrite|sync|^open|^rename|^mkdir|^unlink|^ftruncate/;
 const ALL_CALLS = Object.values(CALLS).flat();
 /** What a client may be told; anything else is a failure that no disk explains. */

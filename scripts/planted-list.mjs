@@ -437,6 +437,14 @@ export const PLANTED = [
     tests: [integration('refusals', 'full of files')],
   },
   {
+    id: 'slot-free-before-its-last-write',
+    file: 'src/server/slot-holders.ts',
+    old: '    if (!(await this.#caughtUp())) return;\n',
+    becomes: '',
+    why: 'what a program wrote before it ended is a write to a file that nobody has open',
+    tests: [unit('server/board', 'behind what its program wrote last')],
+  },
+  {
     id: 'size-guessed',
     file: 'src/server/reader.ts',
     old: "      const isNeeded = sight.known !== 'directory';\n",

@@ -19,10 +19,10 @@
 #include <stdint.h>
 
 #define KG_BOARD_MAGIC 0x314452414f42474bull /* "KGBOARD1" */
-#define KG_BOARD_VERSION 2u
+#define KG_BOARD_VERSION 3u
 #define KG_HEADER_BYTES 4096u
 #define KG_SLOT_BYTES 4608u
-#define KG_SLOTS 8192u
+#define KG_SLOTS 16384u
 #define KG_RING_BYTES (8u << 20)
 /* One write is at most this much; longer ones are several entries. */
 #define KG_PAYLOAD_MAX (1u << 20)

@@ -78,7 +78,11 @@ export class KangarooError extends Error {
   readonly hint: string;
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
+    const { stackTraceLimit } = Error;
+    // An answer, not a fault: to walk the stack for it takes longer than to find it.
+    if (code === 'NOT_FOUND') Error.stackTraceLimit = 0;
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'KangarooError';
     this.code = code;
     this.hint = detail.hint ?? ERRORS[code].hint;

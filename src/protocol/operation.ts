@@ -98,11 +98,12 @@ export const NO_BYTES = Buffer.alloc(0);
 /** Ids travel as 16 bytes and live in the program as 32 hex digits. */
 export const NO_ID = '0'.repeat(32);
 
-/** An operation with everything not said left at nothing. */
-export function operation(
-  parts: Pick<Operation, 'kind' | 'name' | 'path'> & Partial<Operation>,
-): Operation {
-  // Spelt out, not spread: there is one for each small file, and spreading is slow.
+/** What is said of an operation; what is not said is nothing. */
+export type OperationParts = Pick<Operation, 'kind' | 'name' | 'path'> & Partial<Operation>;
+
+// Both are spelt out, not spread: there is one for each small file, and spreading is slow.
+
+export function operation(parts: OperationParts): Operation {
   return {
     kind: parts.kind,
     flags: parts.flags ?? 0,
@@ -121,21 +122,21 @@ export function operation(
 }
 
 /** The head of an operation that begins here, with the number its sender gave it, and no other. */
-export function headOf(op: Operation, seq: number): RecordHeader {
+export function headOf(parts: OperationParts, seq: number): RecordHeader {
   return {
-    kind: op.kind,
-    flags: op.flags,
-    name: op.name,
-    path: op.path,
-    path2: op.path2,
-    offset: op.offset,
-    size: op.size,
-    mode: op.mode,
-    mtimeNs: op.mtimeNs,
-    atimeNs: op.atimeNs,
-    extension: op.extension,
-    payloadBytes: op.payloadBytes,
-    payloadCrc: op.payloadCrc,
+    kind: parts.kind,
+    flags: parts.flags ?? 0,
+    name: parts.name,
+    path: parts.path,
+    path2: parts.path2 ?? '',
+    offset: parts.offset ?? 0,
+    size: parts.size ?? 0,
+    mode: parts.mode ?? 0,
+    mtimeNs: parts.mtimeNs ?? 0n,
+    atimeNs: parts.atimeNs ?? 0n,
+    extension: parts.extension ?? NO_BYTES,
+    payloadBytes: parts.payloadBytes ?? 0,
+    payloadCrc: parts.payloadCrc ?? 0,
     hops: 0,
     seq,
     originId: NO_ID,
@@ -191,9 +192,9 @@ export function writeHead(head: RecordHeader, out: Buffer, at: number): number {
   writeU64(out, head.size, at + 48);
   out.writeBigInt64LE(head.mtimeNs, at + 56);
   out.writeBigInt64LE(head.atimeNs, at + 64);
-  out.write(head.originId, at + 72, 16, 'hex');
+  writeId(out, head.originId, at + 72);
   writeU64(out, head.originSeq, at + 88);
-  out.write(head.senderId, at + 96, 16, 'hex');
+  writeId(out, head.senderId, at + 96);
   writeU64(out, head.senderSeq, at + 112);
   writeU64(out, head.payloadSegment, at + 120);
   writeU64(out, head.payloadOffset, at + 128);
@@ -231,11 +232,11 @@ export function renumber(
   if (numbers.seq !== undefined) writeU64(out, numbers.seq, at + 32);
   if (numbers.hops !== undefined) out[at + 26] = numbers.hops;
   if (numbers.origin !== undefined) {
-    out.write(numbers.origin[0], at + 72, 16, 'hex');
+    writeId(out, numbers.origin[0], at + 72);
     writeU64(out, numbers.origin[1], at + 88);
   }
   if (numbers.sender !== undefined) {
-    out.write(numbers.sender[0], at + 96, 16, 'hex');
+    writeId(out, numbers.sender[0], at + 96);
     writeU64(out, numbers.sender[1], at + 112);
   }
   if (numbers.payload !== undefined) {
@@ -355,22 +356,51 @@ export function invalidPath(path: string): boolean {
   return /(?:^|\/)(?:\.{0,2})(?:\/|$)/.test(path);
 }
 
-const idsKept = 8;
-/** The ids read last with their four words: neighbours share theirs, and text is dear to make. */
-const ids: { readonly words: readonly number[]; readonly text: string }[] = [];
+const IDS_KEPT = 8;
+
+/** An id as text and as its four words. */
+interface Id {
+  readonly text: string;
+  readonly a: number;
+  readonly b: number;
+  readonly c: number;
+  readonly d: number;
+}
+
+/** The ids met last: neighbours share theirs, and hex digits are dear to make and to read. */
+const ids: Id[] = [];
+
+function keepId(text: string, bytes: Buffer, at: number): Id {
+  const [a, b] = [bytes.readUInt32LE(at), bytes.readUInt32LE(at + 4)];
+  const [c, d] = [bytes.readUInt32LE(at + 8), bytes.readUInt32LE(at + 12)];
+  if (ids.length === IDS_KEPT) ids.shift();
+  const id = { text, a, b, c, d };
+  ids.push(id);
+  return id;
+}
 
 function readId(bytes: Buffer, at: number): string {
   const a = bytes.readUInt32LE(at);
   const b = bytes.readUInt32LE(at + 4);
   const c = bytes.readUInt32LE(at + 8);
   const d = bytes.readUInt32LE(at + 12);
-  for (const { words, text } of ids) {
-    if (words[0] === a && words[1] === b && words[2] === c && words[3] === d) return text;
+  for (const id of ids) {
+    if (id.a === a && id.b === b && id.c === c && id.d === d) return id.text;
   }
-  const text = bytes.toString('hex', at, at + 16);
-  if (ids.length === idsKept) ids.shift();
-  ids.push({ words: [a, b, c, d], text });
-  return text;
+  return keepId(bytes.toString('hex', at, at + 16), bytes, at).text;
+}
+
+function writeId(out: Buffer, text: string, at: number): void {
+  for (const id of ids) {
+    if (id.text !== text) continue;
+    out.writeUInt32LE(id.a, at);
+    out.writeUInt32LE(id.b, at + 4);
+    out.writeUInt32LE(id.c, at + 8);
+    out.writeUInt32LE(id.d, at + 12);
+    return;
+  }
+  out.write(text, at, 16, 'hex');
+  keepId(text, out, at);
 }
 
 /** u64 as a JavaScript number; what is beyond 2^53 comes out unsafe and is refused by `invalid`. */

@@ -16,8 +16,7 @@ import {
   headOf,
   invalid,
   KIND,
-  operation,
-  type Operation,
+  type OperationParts,
 } from '../protocol/operation.ts';
 import type { Incoming } from '../spool/spool.ts';
 import { CUT_FIRST, ENTRY, ENTRY_KIND, type RingEntry } from './board-layout.ts';
@@ -120,8 +119,8 @@ export class BoardBatch {
         this.#finish();
         const { name, path } = slot;
         const size = entry.offset;
-        const op = operation({ kind: KIND.write, name, path, flags: FLAGS.TRUNCATE, size });
-        this.#push(slot, entry.seq, op);
+        const said = { kind: KIND.write, name, path, flags: FLAGS.TRUNCATE, size };
+        this.#push(slot, entry.seq, said);
         return;
       }
       case ENTRY_KIND.attributes:
@@ -186,38 +185,57 @@ export class BoardBatch {
 
   #begin(slot: OpenSlot, seq: number): Growing {
     this.#finish();
-    const growing: Growing = {
-      ...{ slot, seq, flags: 0, mode: 0, mtimeNs: 0n, atimeNs: 0n },
-      ...{ offset: 0, end: 0, parts: [], crc: null, place: null },
+    this.#growing = {
+      slot,
+      seq,
+      flags: 0,
+      mode: 0,
+      mtimeNs: 0n,
+      atimeNs: 0n,
+      offset: 0,
+      end: 0,
+      parts: [],
+      crc: null,
+      place: null,
     };
-    this.#growing = growing;
-    return growing;
+    return this.#growing;
   }
 
   #finish(): void {
     const growing = this.#growing;
     this.#growing = null;
     if (growing === null) return;
-    const { slot, offset, end, seq, parts, place, mode, mtimeNs, atimeNs } = growing;
+    const { slot, seq, offset, mode, mtimeNs, atimeNs, parts, place } = growing;
     const { name, path } = slot;
-    const payloadCrc = growing.crc ?? crcOf(parts);
     const flags = growing.flags | (place === null ? 0 : FLAGS.EXTERNAL);
-    const what = { kind: KIND.write, name, path, flags, offset, mode, mtimeNs, atimeNs };
-    const op = operation({ ...what, payloadBytes: end - offset, payloadCrc });
-    this.#push(slot, seq, op, parts, place);
+    const payloadBytes = growing.end - offset;
+    const payloadCrc = growing.crc ?? crcOf(parts);
+    const said = {
+      kind: KIND.write,
+      name,
+      path,
+      flags,
+      offset,
+      mode,
+      mtimeNs,
+      atimeNs,
+      payloadBytes,
+      payloadCrc,
+    };
+    this.#push(slot, seq, said, parts, place);
   }
 
   #push(
     slot: OpenSlot,
     seq: number,
-    op: Operation,
+    said: OperationParts,
     payload: readonly Buffer[] = [],
     place: Incoming['place'] = null,
   ): void {
-    const head = headOf(op, seq);
+    const head = headOf(said, seq);
     const problem = invalid(head);
     if (problem !== null) {
-      this.complain(slot, problem, op.payloadBytes, seq);
+      this.complain(slot, problem, head.payloadBytes, seq);
       return;
     }
     // The payload goes from the ring into the log: it stands there until `head` moves on.

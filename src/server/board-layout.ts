@@ -10,10 +10,10 @@ import { readU64, writeU64 } from '../protocol/operation.ts';
 
 export const BOARD = {
   magic: 0x314452414f42474bn,
-  version: 2,
+  version: 3,
   headerBytes: 4096,
   slotBytes: 4608,
-  slots: 8192,
+  slots: 16_384,
   ringBytes: 8 * 1024 * 1024,
   payloadBytesMax: 1024 * 1024,
   inlineBytesMax: 4096,
@@ -138,8 +138,10 @@ export interface RingEntry {
 /** The entry at `at` of the ring; no field of it is believed yet. */
 export function decodeEntry(ring: Buffer, at: number): RingEntry {
   const state = ring.readUInt32LE(at + ENTRY.state);
+  const kind = ring.readUInt16LE(at + ENTRY.kind);
+  const hasTimes = kind === ENTRY_KIND.attributes;
   return {
-    kind: ring.readUInt16LE(at + ENTRY.kind),
+    kind,
     flags: ring.readUInt16LE(at + ENTRY.flags),
     seq: readU64(ring, at + ENTRY.seq),
     slot: ring.readUInt32LE(at + ENTRY.slot),
@@ -149,8 +151,8 @@ export function decodeEntry(ring: Buffer, at: number): RingEntry {
     payloadCrc: ring.readUInt32LE(at + ENTRY.state + 4),
     segment: readU64(ring, at + ENTRY.segment),
     segmentOffset: readU64(ring, at + ENTRY.segmentOffset),
-    mtimeNs: ring.readBigInt64LE(at + ENTRY.segment),
-    atimeNs: ring.readBigInt64LE(at + ENTRY.segmentOffset),
+    mtimeNs: hasTimes ? ring.readBigInt64LE(at + ENTRY.segment) : 0n,
+    atimeNs: hasTimes ? ring.readBigInt64LE(at + ENTRY.segmentOffset) : 0n,
     mode: ring.readUInt32LE(at + ENTRY.mode),
     room: ring.readUInt32LE(at + ENTRY.room),
     bytes: ring.readUInt32LE(at + ENTRY.bytes),

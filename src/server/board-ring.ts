@@ -37,8 +37,7 @@ export function* walkRing(
   while (position < to) {
     const at = position % BOARD.ringBytes;
     const left = Math.min(BOARD.ringBytes - at, to - position);
-    // Room for no head at all is skipped without a word of it.
-    if (left < 8 || ring.readUInt16LE(at + ENTRY.kind) === ENTRY_KIND.skip || left < ENTRY.end) {
+    if (isSkipped(ring, at, left)) {
       if (BOARD.ringBytes - at > left) {
         yield { entry: null, problem: 'nothing where an entry must be' };
         return;
@@ -56,6 +55,38 @@ export function* walkRing(
     position += entry.bytes;
     yield { entry, next: position };
   }
+}
+
+/**
+ * As walkRing, for who only wants to know what stands there: where an entry is, and where the next
+ * one would be. Ends without a word at what cannot be read, or when `visit` says false.
+ */
+export function lookAlong(
+  ring: Buffer,
+  from: number,
+  to: number,
+  visit: (at: number, next: number) => boolean,
+): void {
+  let position = from;
+  while (position < to) {
+    const at = position % BOARD.ringBytes;
+    const left = Math.min(BOARD.ringBytes - at, to - position);
+    if (isSkipped(ring, at, left)) {
+      if (BOARD.ringBytes - at > left) return;
+      position += left;
+      continue;
+    }
+    const bytes = ring.readUInt32LE(at + ENTRY.bytes);
+    if (bytes < ENTRY.end || bytes > left) return;
+    position += bytes;
+    if (!visit(at, position)) return;
+  }
+}
+
+/** Is it the rest of the ring, with room for no head at all, or said to be empty? */
+function isSkipped(ring: Buffer, at: number, left: number): boolean {
+  if (left < ENTRY.end) return true;
+  return ring.readUInt16LE(at + ENTRY.kind) === ENTRY_KIND.skip;
 }
 
 /** Facts of a file after what stands in the ring for its slot has been done to it. */

@@ -27,14 +27,17 @@ import { BoardBatch } from './board-batch.ts';
 import { type BoardFile, findBoardFile, makeBoardFile, removeBoardFile } from './board-file.ts';
 import { HEADER, BOARD, ENTRY, ENTRY_KIND, RING_AT, SEALED } from './board-layout.ts';
 import { BoardNames } from './board-names.ts';
-import { factsAfter, type SlotFacts, walkRing } from './board-ring.ts';
+import { factsAfter, lookAlong, type SlotFacts, walkRing } from './board-ring.ts';
 import { OldExtents } from './old-extents.ts';
 import type { Server } from './server.ts';
 import { SlotHolders } from './slot-holders.ts';
 import { type OpenSlot, Slots } from './slots.ts';
 
-/** While awake it looks this often. */
-const LOOK_EVERY_MS = 5;
+/**
+ * While awake it looks this often; it sleeps when there is nothing. To be called costs a program
+ * some microseconds once in so long, to look more often in vain costs this server more.
+ */
+const LOOK_EVERY_MS = 1;
 /** Nobody who is running holds the lock for so long; one that was stopped with it may. */
 const LOCK_MS = 1_000;
 const START_LOCK_MS = 10_000;
@@ -86,7 +89,7 @@ export class Board implements Taker {
     const isBeingMade = (name: string, path: string): boolean => this.#isBeingMade(name, path);
     this.names = new BoardNames(native, file.memory, (work) => this.locked(work), isBeingMade);
     this.names.clear();
-    this.#holders = new SlotHolders(file.boardId, this.slots, () => !this.isBehind);
+    this.#holders = new SlotHolders(file.boardId, this.slots, () => this.#caughtUp());
     this.#old = new OldExtents(spool.data, walkRing(this.#ring, this.#at, this.#oldUntil));
     Atomics.store(this.#words, HEADER.asleep / 4, 1);
     this.slots.refill();
@@ -189,10 +192,20 @@ export class Board implements Taker {
     }
   }
 
+  /** Is all that stands in the ring now in the spool, or soon? */
+  async #caughtUp(): Promise<boolean> {
+    try {
+      await within(this.drained(), deadlineIn(limits.slotRoundEveryMs), 'the board', this.ended);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** Takes slots back that nobody uses, once there are few and the last look is some time ago. */
   async #lookForSlots(): Promise<void> {
     const { freeCount } = this.slots;
-    if (freeCount >= BOARD.slots / 2 || (freeCount > 0 && !this.#holders.isDue)) return;
+    if (freeCount >= BOARD.slots / 4 || (freeCount > 0 && !this.#holders.isDue)) return;
     try {
       await this.#holders.takeBack();
       this.slots.refill();
@@ -331,20 +344,21 @@ export class Board implements Taker {
     let count = 0;
     let isOwn = false;
     const bytesMax = Math.min(BATCH_BYTES, this.server.spool.limitBytes / 8);
-    for (const standing of walkRing(this.#ring, this.#at, tail)) {
-      if (standing.entry === null) break;
-      const { entry, next } = standing;
+    lookAlong(this.#ring, this.#at, tail, (at, next) => {
+      const kind = this.#ring.readUInt16LE(at + ENTRY.kind);
+      const index = this.#ring.readUInt32LE(at + ENTRY.slot);
+      const generation = this.#ring.readUInt32LE(at + ENTRY.generation);
       const slot =
-        this.slots.live(entry.slot, entry.generation) ??
-        (entry.kind === ENTRY_KIND.create ? this.slots.nameIn(entry.slot) : null);
+        this.slots.live(index, generation) ??
+        (kind === ENTRY_KIND.create ? this.slots.nameIn(index) : null);
       if (slot?.name === this.server.name) isOwn = true;
       bytes += 136 + (slot === null ? 0 : slot.name.length + slot.path.length);
       // A growing one may be as long as its room by the time it is taken.
-      if (entry.kind === ENTRY_KIND.inline) bytes += entry.room;
+      if (kind === ENTRY_KIND.inline) bytes += this.#ring.readUInt32LE(at + ENTRY.room);
       count += 1;
       to = next;
-      if (bytes >= bytesMax || count >= BATCH_ENTRIES) break;
-    }
+      return bytes < bytesMax && count < BATCH_ENTRIES;
+    });
     return { to, bytes, isOwn };
   }
 

@@ -5,7 +5,8 @@
  * A placeholder is a memfd named `kangaroo:<board id>:<slot>.<generation>:...`. A slot is taken
  * back when two looks at all processes of this account, some time apart, found nobody with it: a
  * descriptor that wanders from a process to its child may be missed by one. What was given out just
- * now has no placeholder yet and stays.
+ * now has no placeholder yet and stays. What its program wrote is taken first: entries in the ring
+ * outlive their writers.
  */
 import { readdir, readlink, stat } from 'node:fs/promises';
 import { monotonicMs, nowMs, sleep } from '../base/deadline.ts';
@@ -18,15 +19,15 @@ const APART_MS = 200;
 export class SlotHolders {
   readonly #pattern: RegExp;
   readonly #slots: Slots;
-  /** Is everything that stood in the ring taken? Entries may outlive their writers. */
-  readonly #isQuiet: () => boolean;
+  /** Waits until what stands in the ring is taken. False: that takes too long now. */
+  readonly #caughtUp: () => Promise<boolean>;
   #round: Promise<void> | null = null;
   #nextRoundMs = 0;
 
-  constructor(boardId: string, slots: Slots, isQuiet: () => boolean) {
+  constructor(boardId: string, slots: Slots, caughtUp: () => Promise<boolean>) {
     this.#pattern = new RegExp(`^/memfd:kangaroo:${boardId}:(\\d+)\\.(\\d+)(?::|\\b)`);
     this.#slots = slots;
-    this.#isQuiet = isQuiet;
+    this.#caughtUp = caughtUp;
   }
 
   /** Was the last round long enough ago? */
@@ -59,7 +60,7 @@ export class SlotHolders {
     if (unheld.length === 0) return;
     await sleep(APART_MS);
     const second = await this.#look();
-    if (!this.#isQuiet()) return;
+    if (!(await this.#caughtUp())) return;
     for (const slot of unheld) {
       const isStill = this.#slots.live(slot.index, slot.generation) === slot;
       // Given out again since, to somebody who opened the same file.

@@ -51,6 +51,8 @@ export class Slots {
   readonly #open = new Map<number, OpenSlot>();
   readonly #byPlace = new Map<string, OpenSlot>();
   readonly #free: number[] = [];
+  /** Those that have had their memory since this server began. */
+  readonly #hasMemory = new Uint8Array(BOARD.slots);
   /** Those that programs may make files in; some have one already, which is still in the ring. */
   readonly #spare = new Set<number>();
   #sparesWanted = SPARES_AT_LEAST;
@@ -98,7 +100,7 @@ export class Slots {
     const index = this.#free.at(-1);
     if (index === undefined) return null;
     const at = SLOTS_AT + index * BOARD.slotBytes;
-    reserveMemory(this.#native, this.#file.fd, at, BOARD.slotBytes);
+    this.#reserve(index);
     this.#free.pop();
     const generation = this.#nextGeneration(at);
     this.#word(at + SLOT.flags, 0);
@@ -118,7 +120,9 @@ export class Slots {
     const more = this.#free.slice(-(this.#sparesWanted - left)).reverse();
     for (const [i, index] of more.entries()) {
       const at = SLOTS_AT + index * BOARD.slotBytes;
-      if (!this.#hasMemory(at)) {
+      try {
+        this.#reserve(index);
+      } catch {
         // Programs ask then, and are told.
         more.length = i;
         break;
@@ -153,13 +157,12 @@ export class Slots {
     return readSlot(this.#bytes, SLOTS_AT + index * BOARD.slotBytes, index, 0);
   }
 
-  #hasMemory(at: number): boolean {
-    try {
-      reserveMemory(this.#native, this.#file.fd, at, BOARD.slotBytes);
-      return true;
-    } catch {
-      return false;
-    }
+  /** Gives a slot its memory. @throws errno errors: there is none */
+  #reserve(index: number): void {
+    if (this.#hasMemory[index] === 1) return;
+    const at = SLOTS_AT + index * BOARD.slotBytes;
+    reserveMemory(this.#native, this.#file.fd, at, BOARD.slotBytes);
+    this.#hasMemory[index] = 1;
   }
 
   #nextGeneration(at: number): number {
@@ -168,7 +171,8 @@ export class Slots {
   }
 
   #opened(slot: Omit<OpenSlot, 'beneath'>): OpenSlot {
-    const opened: OpenSlot = { ...slot, beneath: '' };
+    const { index, generation, kind, name, path, removed, givenMs } = slot;
+    const opened = { index, generation, kind, name, path, removed, givenMs, beneath: '' };
     this.#open.set(slot.index, opened);
     if (!slot.removed) this.#byPlace.set(keyOf(slot.name, slot.path), opened);
     return opened;

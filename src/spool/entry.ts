@@ -7,7 +7,7 @@
  * `segment` and `at` (of the record) change when compaction moves the record, and with them the
  * place of a payload that lies behind its head; everything else stays.
  */
-import { FLAGS, headBytes, type Kind, NO_ID, type RecordHeader } from '../protocol/operation.ts';
+import { FLAGS, headBytes, type Kind, type RecordHeader } from '../protocol/operation.ts';
 
 const FLAGS_SHIFT = 12;
 const HOPS_SHIFT = 20;
@@ -18,6 +18,15 @@ const RELEASED = 1 << 29;
 const GIVEN_UP = 1 << 30;
 /** The start of 2020, so that seconds since then stay small. */
 const EPOCH_SECONDS = 1_577_836_800;
+
+/** What the spool that holds a record says of it, whatever the head said that came in. */
+export interface Numbers {
+  readonly seq: number;
+  readonly hops: number;
+  readonly originId: string;
+  /** Of a payload that lies in a data segment. */
+  readonly place: readonly [segment: number, offset: number] | null;
+}
 
 /** What most operations do not say. */
 interface Rare {
@@ -46,24 +55,31 @@ export class Entry {
   readonly #payloadCrc: number;
   readonly #arrivedSeconds: number;
 
-  constructor(head: RecordHeader, segment: number, at: number, arrivedMs: number) {
-    const external = (head.flags & FLAGS.EXTERNAL) !== 0;
-    this.seq = head.seq;
+  constructor(
+    head: RecordHeader,
+    segment: number,
+    at: number,
+    arrivedMs: number,
+    numbers: Numbers = numbersOf(head),
+  ) {
+    const { place } = numbers;
+    const flags = place === null ? head.flags & ~FLAGS.EXTERNAL : head.flags | FLAGS.EXTERNAL;
+    this.seq = numbers.seq;
     this.name = intern(head.name);
     this.path = sameAsLast(head.path);
     this.offset = head.offset;
     // One zero for all: each decoded head brings a BigInt of its own.
     this.mtimeNs = head.mtimeNs === 0n ? 0n : head.mtimeNs;
-    this.originId = intern(head.originId);
+    this.originId = intern(numbers.originId);
     this.payloadBytes = head.payloadBytes;
-    this.bytes = headBytes(head) + (external ? 0 : head.payloadBytes);
+    this.bytes = headBytes(head) + (place === null ? head.payloadBytes : 0);
     this.segment = segment;
     this.at = at;
     this.#rare = rareOf(head);
-    this.#place = external ? [head.payloadSegment, head.payloadOffset] : null;
-    const hops = Math.min(head.hops, HOPS_MAX);
+    this.#place = place;
+    const hops = Math.min(numbers.hops, HOPS_MAX);
     this.#small =
-      head.mode | (head.flags << FLAGS_SHIFT) | (hops << HOPS_SHIFT) | (head.kind << KIND_SHIFT);
+      head.mode | (flags << FLAGS_SHIFT) | (hops << HOPS_SHIFT) | (head.kind << KIND_SHIFT);
     this.#payloadCrc = head.payloadCrc | 0;
     this.#arrivedSeconds = Math.floor(arrivedMs / 1_000) - EPOCH_SECONDS;
   }
@@ -132,6 +148,13 @@ export class Entry {
   }
 }
 
+/** As the head itself has them, of a record that lies here already. */
+function numbersOf(head: RecordHeader): Numbers {
+  const { seq, hops, originId, payloadSegment, payloadOffset } = head;
+  const isExternal = (head.flags & FLAGS.EXTERNAL) !== 0;
+  return { seq, hops, originId, place: isExternal ? [payloadSegment, payloadOffset] : null };
+}
+
 function rareOf({ path2, size }: RecordHeader): Rare | null {
   return path2 === '' && size === 0 ? null : { path2, size };
 }
@@ -153,37 +176,4 @@ let lastPath = '';
 function sameAsLast(path: string): string {
   if (path !== lastPath) lastPath = path;
   return lastPath;
-}
-
-/** What an append makes of a head: a number, an origin if it begins here, the payload's place. */
-export function numbered(
-  head: RecordHeader,
-  seq: number,
-  spoolId: string,
-  place: readonly [number, number] | null,
-): RecordHeader {
-  // Spelt out, not spread: there is one for each record, and spreading is slow.
-  return {
-    kind: head.kind,
-    flags: place === null ? head.flags & ~FLAGS.EXTERNAL : head.flags | FLAGS.EXTERNAL,
-    name: head.name,
-    path: head.path,
-    path2: head.path2,
-    offset: head.offset,
-    size: head.size,
-    mode: head.mode,
-    mtimeNs: head.mtimeNs,
-    atimeNs: head.atimeNs,
-    extension: head.extension,
-    payloadBytes: head.payloadBytes,
-    payloadCrc: head.payloadCrc,
-    hops: head.hops + 1,
-    seq,
-    originId: head.originId === NO_ID ? spoolId : head.originId,
-    originSeq: head.originSeq,
-    senderId: head.senderId,
-    senderSeq: head.senderSeq,
-    payloadSegment: place?.[0] ?? 0,
-    payloadOffset: place?.[1] ?? 0,
-  };
 }

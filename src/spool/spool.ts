@@ -36,7 +36,7 @@ import {
 } from '../protocol/operation.ts';
 import { formatAddress } from '../route/address.ts';
 import { DataSegments, type Extent } from './data.ts';
-import { Entry, numbered } from './entry.ts';
+import { Entry } from './entry.ts';
 import { SegmentFiles } from './files.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { SpoolIndex } from './index.ts';
@@ -213,13 +213,14 @@ export class Spool extends EventEmitter<SpoolEvents> {
     let at = this.#log.append(pieces, seq - 1);
     this.#nextSeq = seq;
     const segment = this.#log.current;
+    const arrivedMs = nowMs();
     const entries = batch.map(({ head, senderId, place }, i) => {
-      const entry = new Entry(
-        numbered(head, firstSeq + i, this.spoolId, place),
-        segment.number,
-        at,
-        nowMs(),
-      );
+      const entry = new Entry(head, segment.number, at, arrivedMs, {
+        seq: firstSeq + i,
+        hops: head.hops + 1,
+        originId: head.originId === NO_ID ? this.spoolId : head.originId,
+        place,
+      });
       at += entry.bytes;
       segment.entries.push(entry);
       segment.liveCount += 1;

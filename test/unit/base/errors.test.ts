@@ -108,6 +108,11 @@ test('codes of a newer release are told from known ones', () => {
   }
 });
 
+test('an answer has no stack, a fault has, also behind an answer', () => {
+  expect(new KangarooError('NOT_FOUND', 'x').stack).not.toContain('errors.test.ts');
+  expect(new KangarooError('INTERNAL', 'x').stack).toContain('errors.test.ts');
+});
+
 test('errno names are found where there are any', () => {
   expect(errnoOf(Object.assign(new Error('x'), { code: 'ENOENT' }))).toBe('ENOENT');
   // EXISTS is a code of ours.

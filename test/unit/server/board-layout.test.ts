@@ -25,7 +25,7 @@ import {
   SLOT_KIND,
   unreadable,
 } from '../../../src/server/board-layout.ts';
-import { factsAfter, walkRing } from '../../../src/server/board-ring.ts';
+import { factsAfter, lookAlong, walkRing } from '../../../src/server/board-ring.ts';
 import { CHANGE_KIND } from '../../../src/server/verb-change.ts';
 import { OPEN_FLAGS } from '../../../src/server/verb-open.ts';
 import { FLAGS } from '../../../src/protocol/operation.ts';
@@ -166,6 +166,26 @@ describe('entries', () => {
     );
   });
 
+  test('are looked along in garbage as far as they can be read, and no further than asked', () => {
+    const bytes = fc.uint8Array({ minLength: 64, maxLength: 512 });
+    fc.assert(
+      fc.property(bytes, fc.nat({ max: 63 }), (garbage, words) => {
+        const ring = Buffer.alloc(BOARD.ringBytes);
+        ring.set(garbage);
+        const to = Math.min(words * 8, garbage.length);
+        const sound = [...walkRing(ring, 0, to)].flatMap((one) => (one.entry ? [one.next] : []));
+        const seen: number[] = [];
+        lookAlong(ring, 0, to, (at, next) => {
+          expect(next).toBeGreaterThan(at);
+          return seen.push(next) < 100;
+        });
+        expect(seen.slice(0, sound.length)).toEqual(sound);
+        expect(Math.max(0, ...seen)).toBeLessThanOrEqual(to);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
   test('are walked over the end of the ring, where a head has no room', () => {
     const ring = Buffer.alloc(BOARD.ringBytes);
     const start = 3 * BOARD.ringBytes - 72;
@@ -177,6 +197,9 @@ describe('entries', () => {
     const end = 3 * BOARD.ringBytes + 2 * ENTRY.end;
     const seqs = [...walkRing(ring, start, end)].map(({ entry }) => entry?.seq);
     expect(seqs).toEqual([1, 2, 3]);
+    const places: number[] = [];
+    lookAlong(ring, start, end, (at) => places.push(at) < 2);
+    expect(places).toEqual([start % BOARD.ringBytes, 0]);
     const before = { size: 99, mode: 0o600, mtimeNs: 7n };
     expect(factsAfter(ring, start, end, { index: 1, generation: 1 }, before)).toEqual({
       ...{ size: 20, mode: 0o640, mtimeNs: 7n },

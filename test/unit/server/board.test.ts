@@ -324,6 +324,25 @@ describe.skipIf(native === null)('at the destination', () => {
     expect(next.slot).toBe(file.slot);
     expect(next.generation).toBe(file.generation + 1);
   });
+
+  test('a slot is given out again behind what its program wrote last, in a ring that is never empty', async () => {
+    const one = await program();
+    // It calls nobody, so that it all stands in the ring when slots are looked for.
+    one.isQuiet = true;
+    const [ended, busy] = [
+      await one.open('a', CREATE | WRITE),
+      await one.open('b', CREATE | WRITE),
+    ];
+    const { board } = server;
+    if (board === null) throw new Error('it has no board');
+    one.write(ended, 0, Buffer.from('last words'));
+    one.write(busy, 0, Buffer.from('more'));
+    for (const slot of board.slots.all()) if (slot.path === 'a') slot.givenMs -= 60_000;
+    await board.takeBackSlots();
+    expect([...board.slots.all()].map(({ path }) => path)).toEqual(['b']);
+    expect((await one.read('a')).toString()).toBe('last words');
+    expect((await one.read('b')).toString()).toBe('more');
+  });
 });
 
 describe.skipIf(native === null)('after a server that was killed', () => {

@@ -48,6 +48,17 @@ describe('an entry', () => {
     expect(new Entry(headWith({}), 1, 2, 3)).toMatchObject(none);
   });
 
+  test('has the numbers of its own spool instead of what came in', () => {
+    const head = headWith({ flags: FLAGS.CREATE | FLAGS.EXTERNAL }, { hops: 2, payloadBytes: 10 });
+    const own = { seq: 70, hops: 3, originId: 'ab'.repeat(16) };
+    const inline = new Entry(head, 1, 100, 3, { ...own, place: null });
+    expect(inline).toMatchObject({ ...own, flags: FLAGS.CREATE, isExternal: false });
+    expect(inline.bytes).toBe(headBytes(head) + 10);
+    const external = new Entry(head, 1, 100, 3, { ...own, place: [8, 9] });
+    expect(external).toMatchObject({ isExternal: true, payloadSegment: 8, payloadOffset: 9 });
+    expect(external.bytes).toBe(headBytes(head));
+  });
+
   test('knows where its payload is, also when the record is moved', () => {
     const inline = headWith({}, { payloadBytes: 10 });
     const entry = new Entry(inline, 1, 100, 3);

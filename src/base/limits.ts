@@ -65,8 +65,12 @@ export const limits = {
   /** New operations are told to it together, after this time or with so much payload. */
   workGatheredMs: 50,
   workGatheredBytes: MiB,
-  /** While clients wait for commits it is told nothing new, for so long at the most. */
+  /**
+   * While clients wait for commits, or programs make small files, it is told nothing new, for so
+   * long at the most; of small files not even so long when there is so much.
+   */
   workHeldMs: 1_000,
+  workHeldBytes: 64 * MiB,
   /** Next hops that one mover serves at the same time. */
   linksMax: 64,
   /** Sent to one next hop and not yet committed there. */

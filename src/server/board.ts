@@ -128,6 +128,11 @@ export class Board implements Taker {
     return this.#tail !== this.#at;
   }
 
+  /** Have programs written something in the last milliseconds? */
+  get isAwake(): boolean {
+    return this.#isWatching;
+  }
+
   /**
    * Resolves when all that stood in the ring at the call is in the spool, also when that takes
    * until there is room. Whoever calls it often asks `isBehind` first.

@@ -95,9 +95,10 @@ function changesNames({ kind }: Entry): boolean {
 }
 
 /**
- * New work for the mover: a little later where it is little, and when clients have their commits,
- * so that these are answered before the mover and the next hop take the processor and the disk, and
- * small operations make the way together. A push does not wait for that, see `sendHurry`.
+ * New work for the mover: a little later where it is little, and when clients have their commits
+ * and programs have made their small files, so that these go on before the mover and the next hop
+ * take the processor and the disk, and small operations make the way together. A push does not wait
+ * for that, see `sendHurry`.
  */
 export function sendWork(session: Session, entries: readonly Entry[]): void {
   let waiting = gathered.get(session);
@@ -120,12 +121,19 @@ function sendWhenCommitted(session: Session): void {
   const waiting = gathered.get(session);
   if (waiting === undefined) return;
   const isLate = nowMs() - waiting.sinceMs >= limits.workHeldMs;
-  if (session.server.clientCommits === 0 || isLate) {
+  if (isLate || !isInTheWay(session, waiting)) {
     sendGathered(session);
     return;
   }
   clearTimeout(waiting.timer);
   waiting.timer = setTimeout(() => sendWhenCommitted(session), limits.workGatheredMs);
+}
+
+/** Would moving it slow somebody down who is at work on this machine now? */
+function isInTheWay({ server }: Session, { entries, payloadBytes }: Gathered): boolean {
+  if (server.clientCommits > 0) return true;
+  const isSmall = payloadBytes < entries.length * limits.inlinePayloadBytesMax;
+  return isSmall && payloadBytes < limits.workHeldBytes && server.board?.isAwake === true;
 }
 
 function sendGathered(session: Session): void {

@@ -10,7 +10,7 @@ import { AdapterBench, asMicroseconds, inTurnsOf, whyNoAdapter } from './support
 import { WARM_UP_OF_SERVERS } from './support/measure.mjs';
 import { asSeconds, ratioRow, skippedRow } from './support/report.mjs';
 import { runProgram } from './support/program.mjs';
-import { sourceTree } from './support/scratch.mjs';
+import { settle, sourceTree } from './support/scratch.mjs';
 import { kangaroo } from './support/servers.mjs';
 
 const FILE_BYTES = 4096;
@@ -62,10 +62,9 @@ async function trees(bench, rounds, files, warmUp) {
     return (await runProgram('tar', ['xf', archive, '-C', directory])).ms;
   };
   const drain = async () => await bench.drain();
-  const nothing = async () => {};
   const [up, besideUp] = await inTurnsOf([extract('up'), local], rounds, drain, warmUp);
   await bench.archive.stop();
-  const [down, besideDown] = await inTurnsOf([extract('down'), local], rounds, nothing, warmUp);
+  const [down, besideDown] = await inTurnsOf([extract('down'), local], rounds, settle, warmUp);
   await bench.archive.start();
   await bench.drain();
   const work = `adapter: tar x of ${files.toLocaleString('en')} files`;

@@ -22,7 +22,7 @@
 #define KG_BOARD_VERSION 3u
 #define KG_HEADER_BYTES 4096u
 #define KG_SLOT_BYTES 4608u
-#define KG_SLOTS 16384u
+#define KG_SLOTS 32768u
 #define KG_RING_BYTES (8u << 20)
 /* One write is at most this much; longer ones are several entries. */
 #define KG_PAYLOAD_MAX (1u << 20)

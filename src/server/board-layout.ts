@@ -13,7 +13,7 @@ export const BOARD = {
   version: 3,
   headerBytes: 4096,
   slotBytes: 4608,
-  slots: 16_384,
+  slots: 32_768,
   ringBytes: 8 * 1024 * 1024,
   payloadBytesMax: 1024 * 1024,
   inlineBytesMax: 4096,

@@ -210,7 +210,7 @@ export class Board implements Taker {
   /** Takes slots back that nobody uses, once there are few and the last look is some time ago. */
   async #lookForSlots(): Promise<void> {
     const { freeCount } = this.slots;
-    if (freeCount >= BOARD.slots / 4 || (freeCount > 0 && !this.#holders.isDue)) return;
+    if (freeCount >= BOARD.slots / 2 || (freeCount > 0 && !this.#holders.isDue)) return;
     try {
       await this.#holders.takeBack();
       this.slots.refill();

@@ -170,8 +170,7 @@ class Recovery {
         segments.push(segment);
         continue;
       }
-      const one = this.#walk(number);
-      if (one !== null) walked.push(one);
+      walked.push(this.#walk(number));
     }
     this.#reportMissing(new Set(logs));
     segments.push(...this.#adopt(walked));
@@ -216,14 +215,9 @@ class Recovery {
     return null;
   }
 
-  #walk(number: number): Walked | null {
+  #walk(number: number): Walked {
     const file = join(this.#segmentsDirectory, logName(number));
     const bytes = readFileSync(file);
-    if (bytes.length < LOG_HEADER_BYTES) {
-      // Killed while it was made: no record can have been in it.
-      unlinkSync(file);
-      return null;
-    }
     const header = this.#meetSpool(file, bytes);
     const segment = new LogSegment(number);
     segment.end = bytes.length;
@@ -255,24 +249,38 @@ class Recovery {
     const marks = walked.flatMap(({ found }) => found.filter((f) => f.what === 'mark'));
     const durable = marks.at(-1)?.durable ?? NOWHERE;
     const kept: LogSegment[] = [];
+    const gone: number[] = [];
     let cut: string | null = null;
     for (const [i, one] of walked.entries()) {
       const { number } = one.segment;
       cut ??= this.#gapBefore(one, kept, durable);
       if (cut !== null) {
         if (one.bytes.length > LOG_HEADER_BYTES) this.#setAside(one, LOG_HEADER_BYTES, cut);
-        unlinkSync(one.file);
+        gone.push(number);
         continue;
       }
       const promisedUpTo =
         number < durable.segment ? Infinity : number === durable.segment ? durable.offset : 0;
+      this.#reportLostEnd(one, promisedUpTo, walked[i + 1]?.header?.previous ?? NOWHERE);
+      if (one.bytes.length < LOG_HEADER_BYTES) {
+        gone.push(number);
+        continue;
+      }
       if (one.header === null) this.#reportHeader(one);
       cut = this.#adoptOne(one, promisedUpTo);
-      this.#reportLostEnd(one, promisedUpTo, walked[i + 1]?.header?.previous ?? NOWHERE);
       this.#makeDurable(one, promisedUpTo);
       kept.push(one.segment);
     }
+    this.#remove(gone);
     return kept;
+  }
+
+  /** The last one first, durably: one that is there without those before it seems to follow. */
+  #remove(logs: number[]): void {
+    for (const number of logs.sort((a, b) => b - a)) {
+      unlinkSync(join(this.#segmentsDirectory, logName(number)));
+      syncDirectory(this.#segmentsDirectory);
+    }
   }
 
   /** Why the log cannot go on with this segment: order counts, and what came before it is lost. */
@@ -281,6 +289,7 @@ class Recovery {
     if (one.header === null) return 'segment header';
     const { previous } = one.header;
     const before = kept.find(({ number }) => number === previous.segment);
+    // One that is not there was removed when all of it had arrived: names come to be in order.
     if (before === undefined || before.end >= previous.offset) return null;
     return `${logName(previous.segment)} has lost its end`;
   }

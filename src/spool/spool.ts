@@ -9,20 +9,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  writeFileSync,
-} from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { closeSync, existsSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { crc32c } from '../base/crc32c.ts';
 import { type Deadline, nowMs, within } from '../base/deadline.ts';
-import { errnoOf, KangarooError } from '../base/errors.ts';
+import { KangarooError } from '../base/errors.ts';
 import { HeapGrowth } from '../base/heap.ts';
 import { limits } from '../base/limits.ts';
 import { RangeSet } from '../base/ranges.ts';
@@ -36,6 +27,7 @@ import {
 } from '../protocol/operation.ts';
 import { formatAddress } from '../route/address.ts';
 import { DataSegments, type Extent } from './data.ts';
+import { prepareDirectory } from './directory.ts';
 import { Entry } from './entry.ts';
 import { SegmentFiles } from './files.ts';
 import { Housekeeping } from './housekeeping.ts';
@@ -493,10 +485,7 @@ export class Spool extends EventEmitter<SpoolEvents> {
   async #syncOnce(): Promise<void> {
     const startMs = nowMs();
     try {
-      if (this.#newFiles) {
-        this.#newFiles = false;
-        syncDirectory(join(this.directory, 'segments'));
-      }
+      this.#syncNames();
       const quick = this.#lastSyncMs < QUICK_SYNC_MS && !this.data.isDirty;
       const payload = this.data.sync();
       await Promise.all([payload, this.#log.sync(quick, payload)]);
@@ -504,6 +493,13 @@ export class Spool extends EventEmitter<SpoolEvents> {
     } catch (error) {
       throw this.fail(error);
     }
+  }
+
+  /** Makes the names of new segments durable. */
+  #syncNames(): void {
+    if (!this.#newFiles) return;
+    syncDirectory(join(this.directory, 'segments'));
+    this.#newFiles = false;
   }
 
   #freeBytes(): number {
@@ -534,7 +530,16 @@ export class Spool extends EventEmitter<SpoolEvents> {
     }
   }
 
+  /**
+   * The names of those before are made durable first: a power cut that took an older segment away
+   * and left a newer one would look like one that was removed because all of it had arrived.
+   */
   #roll(floor?: number): void {
+    try {
+      this.#syncNames();
+    } catch (error) {
+      throw this.fail(error);
+    }
     this.#log.roll(this.#nextSegment++, floor);
     this.#segments.set(this.#log.current.number, this.#log.current);
     this.#newFiles = true;
@@ -568,33 +573,4 @@ function assertSameSpool(directory: string, inIndex: unknown, inLog: string | nu
   throw new KangarooError('CORRUPT', `${directory}: index.db and segments/ are of two spools`, {
     hint: 'move the files of the other one out of the spool directory',
   });
-}
-
-/** The directory, private to its owner, and not somebody's symbolic link to elsewhere. */
-function prepareDirectory(directory: string): void {
-  try {
-    const segments = resolve(directory, 'segments');
-    const firstMade = mkdirSync(segments, { recursive: true, mode: 0o700 });
-    // What is made has to be there after a power cut, with all that it lies in.
-    const above = firstMade === undefined ? segments : dirname(firstMade);
-    for (let made = segments; made.length > above.length; made = dirname(made)) {
-      syncDirectory(dirname(made));
-    }
-    const stat = lstatSync(directory);
-    if (stat.isSymbolicLink()) {
-      throw new KangarooError('SPOOL_FAILED', `${directory} is a symbolic link`, {
-        hint: 'name the directory itself with --spool',
-      });
-    }
-    if (stat.uid !== process.getuid?.()) {
-      throw new KangarooError('DENIED', `${directory} belongs to another account`);
-    }
-    chmodSync(directory, 0o700);
-  } catch (error) {
-    if (errnoOf(error) === null) throw error;
-    throw new KangarooError('SPOOL_FAILED', `${directory}: ${(error as Error).message}`, {
-      cause: error,
-      hint: 'name a directory you may write with --spool',
-    });
-  }
 }

@@ -41,7 +41,7 @@ import { Cluster, type Hop } from '../support/cluster.ts';
 import { compare, type Tree } from '../support/oracle.ts';
 import { payload } from '../support/pattern.ts';
 import { chooseSeed, Prng } from '../support/prng.ts';
-import { incoming, incomingExternal, SpoolCase } from '../support/spool-case.ts';
+import { copyInUse, incoming, incomingExternal, SpoolCase } from '../support/spool-case.ts';
 
 const IMAGES = process.env['KANGAROO_LONG'] === '1' ? 6_000 : 90;
 const LIMIT_BYTES = 2 * 1024 * 1024;
@@ -105,10 +105,10 @@ beforeAll(async () => {
         spool.release([entryOne]);
       }
     }
-    if (seq === 16) cpSync(scene.directory, older, { recursive: true });
+    if (seq === 16) copyInUse(scene.directory, older);
   }
   await spool.sync();
-  cpSync(scene.directory, killed, { recursive: true });
+  copyInUse(scene.directory, killed);
   await scene.close(spool);
   cpSync(scene.directory, clean, { recursive: true });
   const other = new SpoolCase(LIMIT_BYTES);

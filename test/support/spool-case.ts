@@ -1,14 +1,13 @@
 /**
  * A spool in a scratch directory, without a server: records go in as a session would hand them
  * over, and `killed` gives the directory as a SIGKILL would leave it (a copy taken while it is
- * open,
- * so with everything that is in the page cache and with nothing that only memory knows).
+ * open, so with everything that is in the page cache and with nothing that only memory knows).
  */
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeSync } from 'node:fs';
 import { crc32c } from '../../src/base/crc32c.ts';
+import { errnoOf } from '../../src/base/errors.ts';
 import { createLogger } from '../../src/base/log.ts';
 import {
   encodeHead,
@@ -84,13 +83,27 @@ export class SpoolCase {
   killed(directory = this.directory): string {
     this.#copies += 1;
     const copy = join(this.root, `killed-${this.#copies}`);
-    cpSync(directory, copy, { recursive: true });
+    copyInUse(directory, copy);
     return copy;
   }
 
   async end(): Promise<void> {
     for (const spool of this.#open) await spool.close().catch(() => {});
     rmSync(this.root, { recursive: true, force: true });
+  }
+}
+
+/** Copies a directory that others work in: a file that is removed meanwhile may be missing. */
+export function copyInUse(from: string, to: string): void {
+  mkdirSync(to, { recursive: true });
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)];
+    try {
+      if (entry.isDirectory()) copyInUse(source, target);
+      else copyFileSync(source, target);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
   }
 }
 

@@ -223,6 +223,22 @@ describe('a power cut', () => {
     expect(after.findings[0]?.problem).toContain('payload checksum (data segment)');
   });
 
+  test('that kept the name of a segment and nothing in it ends the log there', async () => {
+    put(1);
+    await spool.sync();
+    fill(2);
+    const lost = put(3);
+    fill(4);
+    const next = put(5);
+    const copy = scene.killed();
+    truncateSync(fileOf(copy, lost), 0);
+    const after = await scene.open(copy);
+    expect(next.segment).not.toBe(lost.segment);
+    expect(live(after)).toEqual(['f1', 'fill2']);
+    expect(taken(after, 3, 5)).toEqual([false, false]);
+    expect(after.findings[0]?.problem).toContain('segment header');
+  });
+
   test('that lost the end of a segment and kept the next one: order goes before bytes', async () => {
     put(1);
     await spool.sync();
@@ -366,6 +382,19 @@ describe('damage at rest', () => {
     truncateSync(file, last?.at ?? 0);
     const after = await scene.open();
     expect(live(after)).toEqual(['f1', 'f2', 'f3', 'f4']);
+  });
+
+  test('a segment that is gone but for its name is reported when it had been durable', async () => {
+    const first = fill(1);
+    put(2);
+    await spool.sync();
+    put(3);
+    const copy = scene.killed();
+    truncateSync(fileOf(copy, first), 10);
+    const after = await scene.open(copy);
+    expect(live(after)).toEqual(['f2', 'f3']);
+    const gone = { segment: logName(first.segment), problem: 'the segment has lost its end' };
+    expect(after.findings).toMatchObject([gone]);
   });
 
   test('nothing that is damaged is ever deleted: its bytes are in the quarantine', async () => {

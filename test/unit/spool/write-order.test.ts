@@ -3,7 +3,7 @@
  * was synced before, what is removed was durably not needed before. A file system that happens to
  * write in time would hide every mistake here.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Entry } from '../../../src/spool/entry.ts';
@@ -81,6 +81,21 @@ test('a sync that has ended covers payload, record and directory', async () => {
   }
   const made = first(places(calls, /openat/, data));
   expect(last(places(calls, /^fsync/, '/segments>'))).toBeGreaterThan(made);
+});
+
+test('the names of segments are durable before the next log segment is begun', async () => {
+  let logs: number[] = [];
+  const calls = await ownCalls(CALLS, () => {
+    // Nobody asks for a sync, and each fills a segment.
+    logs = [put(1, 66_000), putExternal(2, 5_000), put(3, 66_000), put(4)].map((e) => e.segment);
+    return Promise.resolve();
+  });
+  if (calls === null) return;
+  const begun = [...new Set(logs)].slice(1).map((number) => openedAt(calls, logName(number)));
+  expect(begun).toHaveLength(2);
+  const synced = places(calls, /^fsync/, '/segments>');
+  const [second = NaN, third = NaN] = begun;
+  expect(synced.filter((at) => at > second && at < third)).toHaveLength(1);
 });
 
 test('a caller that comes while a sync runs gets one that began after its append', async () => {
@@ -167,6 +182,24 @@ test('a damaged record and its payload are kept, durably, before the log is cut'
     });
     expect(named).toBeGreaterThan(-1);
     expect(named).toBeLessThan(cut);
+  }
+});
+
+test('of a log that is cut the last segment goes first: none seems to follow another', async () => {
+  const lost = put(1, 66_000);
+  const behind = [put(2, 66_000), put(3, 66_000), put(4)].map(({ segment }) => segment);
+  const copy = scene.killed();
+  const file = join(copy, 'segments', logName(lost.segment));
+  truncateSync(file, lost.at + 10);
+  const calls = await ownCalls(CALLS, async () => {
+    await scene.open(copy);
+  });
+  if (calls === null) return;
+  const gone = behind.map((number) => first(places(calls, UNLINKS, `/${logName(number)}`)));
+  expect(gone).toEqual([...gone].sort((a, b) => b - a));
+  const synced = places(calls, /^fsync/, '/segments>');
+  for (const [i, at] of gone.slice(1).entries()) {
+    expect(synced.some((one) => one > at && one < (gone[i] as number))).toBe(true);
   }
 });
 

@@ -2,6 +2,7 @@
  * Reads at a hop against a model file system: real spooled operations, some of them delivered, some
  * released, over a next hop in memory that delivers and releases more while it is being asked. What
  * a reader is told must be the file system with all operations applied, whatever happens meanwhile.
+ * 50 scripts; KANGAROO_LONG=1 makes them 2,000.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import fc from 'fast-check';
@@ -26,6 +27,7 @@ import {
   World,
 } from '../spool/view-model.ts';
 
+const isLong = process.env['KANGAROO_LONG'] === '1';
 const NAME = 'dest';
 const { CREATE, TRUNCATE, MODE, PARENTS } = FLAGS;
 const scene = new SpoolCase();
@@ -258,38 +260,42 @@ async function hopOver(base: Model): Promise<{ readonly hop: Hop; readonly spool
   return { hop: new Hop(spool, base), spool };
 }
 
-test('what is read is what the model has, whatever is on its way meanwhile', async () => {
-  let settled = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(fc.nat(PATHS.length - 1), { maxLength: 4 }),
-      fc.array(command, { minLength: 1, maxLength: 25, size: 'max' }),
-      fc.array(fc.array(command, { maxLength: 4 }), { maxLength: 8 }),
-      fc.nat(15),
-      fc.nat(15),
-      async (base, script, meanwhile, offset, length) => {
-        const { hop, spool } = await hopOver(baseOf(base));
-        try {
-          for (const [i, line] of script.entries()) {
-            hop.run(line);
-            if (i % 5 > 0 && i < script.length - 1) continue;
-            const path = PATHS[line.path] as string;
+test(
+  'what is read is what the model has, whatever is on its way meanwhile',
+  async () => {
+    let settled = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.nat(PATHS.length - 1), { maxLength: 4 }),
+        fc.array(command, { minLength: 1, maxLength: 25, size: 'max' }),
+        fc.array(fc.array(command, { maxLength: 4 }), { maxLength: 8 }),
+        fc.nat(15),
+        fc.nat(15),
+        async (base, script, meanwhile, offset, length) => {
+          const { hop, spool } = await hopOver(baseOf(base));
+          try {
+            for (const [i, line] of script.entries()) {
+              hop.run(line);
+              if (i % 5 > 0 && i < script.length - 1) continue;
+              const path = PATHS[line.path] as string;
+              hop.disturbWith(meanwhile);
+              await checkPath(hop, path, offset, length);
+            }
             hop.disturbWith(meanwhile);
-            await checkPath(hop, path, offset, length);
+            for (const path of ['', ...PATHS]) await checkPath(hop, path, offset, length);
+            settled += hop.settled;
+          } finally {
+            await scene.close(spool);
           }
-          hop.disturbWith(meanwhile);
-          for (const path of ['', ...PATHS]) await checkPath(hop, path, offset, length);
-          settled += hop.settled;
-        } finally {
-          await scene.close(spool);
-        }
-      },
-    ),
-    { numRuns: Number(process.env['KANGAROO_RUNS'] ?? 50) },
-  );
-  expect(settled).toBeGreaterThan(0);
-  expect(placed).toBeGreaterThan(0);
-}, 300_000);
+        },
+      ),
+      { numRuns: isLong ? 2_000 : 50 },
+    );
+    expect(settled).toBeGreaterThan(0);
+    expect(placed).toBeGreaterThan(0);
+  },
+  isLong ? 3_600_000 : 300_000,
+);
 
 describe('while the next hop is asked', () => {
   const write: Command = {

@@ -8,7 +8,7 @@
  */
 import { type EntryType, native, type NativeAddon } from '../base/addon.ts';
 import { limits } from '../base/limits.ts';
-import { encodeHead, FLAGS, headOf, KIND, operation } from '../protocol/operation.ts';
+import { encodeHead, FLAGS, headOf, KIND } from '../protocol/operation.ts';
 import type { Address } from '../route/address.ts';
 import {
   closeLocal,
@@ -96,7 +96,7 @@ function next(addon: NativeAddon, fd: number, local: string) {
 function headFor({ name, path }: Address): Buffer {
   const flags = FLAGS.CREATE | FLAGS.TRUNCATE | FLAGS.PARENTS | FLAGS.MODE | FLAGS.MTIME;
   const below = path === '' ? '' : `${path}/`;
-  return encodeHead(headOf(operation({ kind: KIND.write, flags, name, path: below }), 0));
+  return encodeHead(headOf({ kind: KIND.write, flags, name, path: below }, 0));
 }
 
 function nameBefore(names: Buffer, end: number): string {

@@ -101,28 +101,14 @@ export const NO_ID = '0'.repeat(32);
 /** What is said of an operation; what is not said is nothing. */
 export type OperationParts = Pick<Operation, 'kind' | 'name' | 'path'> & Partial<Operation>;
 
-// Both are spelt out, not spread: there is one for each small file, and spreading is slow.
-
+/** An operation that nobody has numbered yet. */
 export function operation(parts: OperationParts): Operation {
-  return {
-    kind: parts.kind,
-    flags: parts.flags ?? 0,
-    name: parts.name,
-    path: parts.path,
-    path2: parts.path2 ?? '',
-    offset: parts.offset ?? 0,
-    size: parts.size ?? 0,
-    mode: parts.mode ?? 0,
-    mtimeNs: parts.mtimeNs ?? 0n,
-    atimeNs: parts.atimeNs ?? 0n,
-    extension: parts.extension ?? NO_BYTES,
-    payloadBytes: parts.payloadBytes ?? 0,
-    payloadCrc: parts.payloadCrc ?? 0,
-  };
+  return headOf(parts, 0);
 }
 
 /** The head of an operation that begins here, with the number its sender gave it, and no other. */
 export function headOf(parts: OperationParts, seq: number): RecordHeader {
+  // Spelt out, not spread: there is one for each small file, and spreading is slow.
   return {
     kind: parts.kind,
     flags: parts.flags ?? 0,

@@ -14,7 +14,6 @@ import {
   FLAGS,
   headOf,
   KIND,
-  operation,
   type RecordHeader,
 } from '../../src/protocol/operation.ts';
 import { type Incoming, Spool } from '../../src/spool/spool.ts';
@@ -31,7 +30,7 @@ export function incoming(
 ): Incoming {
   const { senderId = SENDER, ...rest } = parts;
   const head: RecordHeader = {
-    ...headOf(operation({ kind: KIND.write, name: 'dest', path, flags: FLAGS.CREATE }), seq),
+    ...headOf({ kind: KIND.write, name: 'dest', path, flags: FLAGS.CREATE }, seq),
     payloadBytes: payload.length,
     payloadCrc: crc32c(payload),
     ...rest,

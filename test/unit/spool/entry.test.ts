@@ -6,7 +6,6 @@ import {
   headOf,
   KIND,
   type Operation,
-  operation,
   type RecordHeader,
 } from '../../../src/protocol/operation.ts';
 import { limits } from '../../../src/base/limits.ts';
@@ -14,7 +13,7 @@ import { Entry } from '../../../src/spool/entry.ts';
 
 const headWith = (parts: Partial<Operation>, more: Partial<RecordHeader> = {}): RecordHeader => {
   const { kind = KIND.write, ...others } = parts;
-  return { ...headOf(operation({ kind, name: 'n', path: 'p', ...others }), 9), seq: 7, ...more };
+  return { ...headOf({ kind, name: 'n', path: 'p', ...others }, 9), seq: 7, ...more };
 };
 
 describe('an entry', () => {

@@ -33,28 +33,21 @@ export function* walkRing(
   to: number,
   seal: (at: number) => void = () => {},
 ): Generator<Standing> {
-  let position = from;
-  while (position < to) {
+  let position = pastSkipped(ring, from, to);
+  while (position !== null && position < to) {
     const at = position % BOARD.ringBytes;
-    const left = Math.min(BOARD.ringBytes - at, to - position);
-    if (isSkipped(ring, at, left)) {
-      if (BOARD.ringBytes - at > left) {
-        yield { entry: null, problem: 'nothing where an entry must be' };
-        return;
-      }
-      position += left;
-      continue;
-    }
     seal(at);
     const entry = decodeEntry(ring, at);
-    const problem = unreadable(entry, left);
+    const problem = unreadable(entry, leftAt(position, to));
     if (problem !== null) {
       yield { entry: null, problem };
       return;
     }
-    position += entry.bytes;
-    yield { entry, next: position };
+    const next = position + entry.bytes;
+    yield { entry, next };
+    position = pastSkipped(ring, next, to);
   }
+  if (position === null) yield { entry: null, problem: 'nothing where an entry must be' };
 }
 
 /**
@@ -67,26 +60,37 @@ export function lookAlong(
   to: number,
   visit: (at: number, next: number) => boolean,
 ): void {
-  let position = from;
-  while (position < to) {
+  let position = pastSkipped(ring, from, to);
+  while (position !== null && position < to) {
     const at = position % BOARD.ringBytes;
-    const left = Math.min(BOARD.ringBytes - at, to - position);
-    if (isSkipped(ring, at, left)) {
-      if (BOARD.ringBytes - at > left) return;
-      position += left;
-      continue;
-    }
     const bytes = ring.readUInt32LE(at + ENTRY.bytes);
-    if (bytes < ENTRY.end || bytes > left) return;
-    position += bytes;
-    if (!visit(at, position)) return;
+    if (bytes < ENTRY.end || bytes > leftAt(position, to)) return;
+    const next = position + bytes;
+    if (!visit(at, next)) return;
+    position = pastSkipped(ring, next, to);
   }
 }
 
-/** Is it the rest of the ring, with room for no head at all, or said to be empty? */
-function isSkipped(ring: Buffer, at: number, left: number): boolean {
-  if (left < ENTRY.end) return true;
-  return ring.readUInt16LE(at + ENTRY.kind) === ENTRY_KIND.skip;
+/** What lies in one piece there: up to the end of the ring, or to `to`. */
+function leftAt(position: number, to: number): number {
+  return Math.min(BOARD.ringBytes - (position % BOARD.ringBytes), to - position);
+}
+
+/**
+ * The next entry from `position` on: the rest of the ring, with room for no head or said to be
+ * empty, is passed over. `to` when there is none, null when there is less than a head.
+ */
+function pastSkipped(ring: Buffer, position: number, to: number): number | null {
+  let next = position;
+  while (next < to) {
+    const at = next % BOARD.ringBytes;
+    const left = leftAt(next, to);
+    const hasRoom = left >= ENTRY.end;
+    if (hasRoom && ring.readUInt16LE(at + ENTRY.kind) !== ENTRY_KIND.skip) return next;
+    if (BOARD.ringBytes - at > left) return null;
+    next += left;
+  }
+  return next;
 }
 
 /** Facts of a file after what stands in the ring for its slot has been done to it. */

@@ -146,15 +146,21 @@ describe('entries', () => {
     expect(decodeEntry(ring, 0)).toMatchObject({ mtimeNs: -5n, atimeNs: 7n });
   });
 
+  /** Rings that begin with garbage, of which so many bytes are said to have been written. */
+  const garbage = fc
+    .tuple(fc.uint8Array({ minLength: 64, maxLength: 512 }), fc.nat({ max: 63 }))
+    .map(([bytes, words]) => ({ bytes, to: Math.min(words * 8, bytes.length) }));
+  const ringOf = (bytes: Uint8Array): Buffer => {
+    const ring = Buffer.alloc(BOARD.ringBytes);
+    ring.set(bytes);
+    return ring;
+  };
+
   test('are read in whatever garbage there is, without an end that never comes', () => {
-    const bytes = fc.uint8Array({ minLength: 64, maxLength: 512 });
     fc.assert(
-      fc.property(bytes, fc.nat({ max: 63 }), (garbage, words) => {
-        const ring = Buffer.alloc(BOARD.ringBytes);
-        ring.set(garbage);
-        const to = Math.min(words * 8, garbage.length);
+      fc.property(garbage, ({ bytes, to }) => {
         let last = 0;
-        for (const standing of walkRing(ring, 0, to)) {
+        for (const standing of walkRing(ringOf(bytes), 0, to)) {
           if (standing.entry === null) return;
           expect(unreadable(standing.entry, to)).toBeNull();
           expect(standing.next).toBeGreaterThan(last);
@@ -167,12 +173,9 @@ describe('entries', () => {
   });
 
   test('are looked along in garbage as far as they can be read, and no further than asked', () => {
-    const bytes = fc.uint8Array({ minLength: 64, maxLength: 512 });
     fc.assert(
-      fc.property(bytes, fc.nat({ max: 63 }), (garbage, words) => {
-        const ring = Buffer.alloc(BOARD.ringBytes);
-        ring.set(garbage);
-        const to = Math.min(words * 8, garbage.length);
+      fc.property(garbage, ({ bytes, to }) => {
+        const ring = ringOf(bytes);
         const sound = [...walkRing(ring, 0, to)].flatMap((one) => (one.entry ? [one.next] : []));
         const seen: number[] = [];
         lookAlong(ring, 0, to, (at, next) => {

@@ -1,8 +1,15 @@
-/** The spool's directory as it has to be before anything is opened in it. */
-import { chmodSync, lstatSync, mkdirSync } from 'node:fs';
+/** The spool's directory: made as it has to be, and the names in it made durable. */
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+} from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { errnoOf, KangarooError } from '../base/errors.ts';
-import { syncDirectory } from './recover.ts';
 
 /**
  * Makes it, private to its owner, durably, and not somebody's symbolic link to elsewhere.
@@ -33,5 +40,15 @@ export function prepareDirectory(directory: string): void {
       cause: error,
       hint: 'name a directory you may write with --spool',
     });
+  }
+}
+
+/** Makes durable which names are in it. fsync(2): that of a file does not do it. */
+export function syncDirectory(directory: string): void {
+  const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }

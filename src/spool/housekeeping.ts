@@ -18,9 +18,10 @@ import { nowMs } from '../base/deadline.ts';
 import type { RangeSet } from '../base/ranges.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/log.ts';
+import { syncDirectory } from './directory.ts';
 import type { Entry } from './entry.ts';
 import type { Log, LogSegment } from './log.ts';
-import { packHeads, syncDirectory } from './recover.ts';
+import { packHeads } from './recover.ts';
 import { diskFreeBytes } from './room.ts';
 import type { Spool } from './spool.ts';
 

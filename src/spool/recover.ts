@@ -39,6 +39,7 @@ import {
   headBytes,
   type RecordHeader,
 } from '../protocol/operation.ts';
+import { syncDirectory } from './directory.ts';
 import { Entry } from './entry.ts';
 import type { SegmentRow } from './index.ts';
 import { LogSegment } from './log.ts';
@@ -507,15 +508,6 @@ function payloadSegments(found: readonly (Found | undefined)[]): number[] {
 
 function syncFile(path: string): void {
   const fd = openSync(path, constants.O_RDONLY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-export function syncDirectory(directory: string): void {
-  const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     fsyncSync(fd);
   } finally {

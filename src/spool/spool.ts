@@ -27,13 +27,13 @@ import {
 } from '../protocol/operation.ts';
 import { formatAddress } from '../route/address.ts';
 import { DataSegments, type Extent } from './data.ts';
-import { prepareDirectory } from './directory.ts';
+import { prepareDirectory, syncDirectory } from './directory.ts';
 import { Entry } from './entry.ts';
 import { SegmentFiles } from './files.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { SpoolIndex } from './index.ts';
 import { Log, type LogSegment } from './log.ts';
-import { type Finding, recover, syncDirectory } from './recover.ts';
+import { type Finding, recover } from './recover.ts';
 import { diskFreeBytes, saysFull } from './room.ts';
 import { Taken } from './taken.ts';
 import { View } from './view.ts';

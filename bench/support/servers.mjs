@@ -19,8 +19,7 @@ const STOP_TIMEOUT_MS = 60_000;
 
 /**
  * A running server. `start` makes one, and again after `stop` or `kill`: the spool stays, and so
- * does
- * its address.
+ * does its address.
  */
 export class BenchServer {
   #options;

@@ -104,7 +104,7 @@ describe('killed', () => {
     expect(whole.length).toBe(third.at + third.bytes);
   });
 
-  test('while a segment is made: the stub goes, numbers go on', async () => {
+  test('while a segment is made: it goes, numbers go on', async () => {
     const first = put(1);
     const copy = scene.killed();
     writeFileSync(join(segmentsOf(copy), logName(first.segment + 1)), Buffer.alloc(20));
@@ -395,6 +395,7 @@ describe('damage at rest', () => {
     expect(live(after)).toEqual(['f2', 'f3']);
     const gone = { segment: logName(first.segment), problem: 'the segment has lost its end' };
     expect(after.findings).toMatchObject([gone]);
+    expect(logs(copy)).not.toContain(logName(first.segment));
   });
 
   test('nothing that is damaged is ever deleted: its bytes are in the quarantine', async () => {

@@ -57,6 +57,14 @@ export const PLANTED = [
     tests: [unit('spool/write-order', 'before the next log segment')],
   },
   {
+    id: 'names-that-fail-to-sync-are-nothing',
+    file: 'src/spool/spool.ts',
+    old: '      this.#syncNames();\n    } catch (error) {\n      throw this.fail(error);\n',
+    becomes: '      this.#syncNames();\n    } catch (error) {\n      throw error;\n',
+    why: 'a full disk that says so at the sync would be waited for, and its pages counted as clean',
+    tests: [unit('spool/spool', 'names of segments that cannot be made durable')],
+  },
+  {
     id: 'segment-without-header-is-no-gap',
     file: 'src/spool/recover.ts',
     old: "if (one.header === null) return 'segment header';",

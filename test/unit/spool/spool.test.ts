@@ -219,6 +219,16 @@ test('room in a file that cannot be made is the end of the spool, not of who ask
   renameSync(join(scene.directory, 'taken away'), join(scene.directory, 'segments'));
 });
 
+test('names of segments that cannot be made durable are the end of the spool', () => {
+  const long = 'x'.repeat(66_000);
+  put(1, 'a', long);
+  renameSync(join(scene.directory, 'segments'), join(scene.directory, 'taken away'));
+  const fill = (): Entry[] => [put(2, 'b', long), put(3, 'c', long)];
+  expect(fill).toThrow(expect.objectContaining({ code: 'SPOOL_FAILED' }));
+  expect(spool.state).toBe('failed');
+  renameSync(join(scene.directory, 'taken away'), join(scene.directory, 'segments'));
+});
+
 describe('what is released', () => {
   test('goes from the disk: log and data segments, and their rows', async () => {
     const entries = [put(1, 'a', 'x'.repeat(66_000)), putExternal(2, 'b', 60_000), put(3)];

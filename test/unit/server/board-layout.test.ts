@@ -189,6 +189,13 @@ describe('entries', () => {
     );
   });
 
+  test('are nowhere where less than a head was written before the end of the ring', () => {
+    const ring = Buffer.alloc(BOARD.ringBytes);
+    const problem = 'nothing where an entry must be';
+    expect([...walkRing(ring, 0, 8)]).toEqual([{ entry: null, problem }]);
+    lookAlong(ring, 0, 8, () => expect.unreachable('looked at what is no entry'));
+  });
+
   test('are walked over the end of the ring, where a head has no room', () => {
     const ring = Buffer.alloc(BOARD.ringBytes);
     const start = 3 * BOARD.ringBytes - 72;

@@ -4,8 +4,8 @@
  * times and kill processes, and a busy machine would make them lie.
  *
  * Every suite runs in forked processes: a native addon must not be loaded into several threads, and
- * a crash in one file then fails that file alone. KANGAROO_LONG=1 gives campaigns more rounds and the
- * time for them; the tests read the variable themselves.
+ * a crash in one file then fails that file alone. KANGAROO_LONG=1 gives campaigns more rounds and
+ * the time for them; the tests read the variable themselves.
  */
 
 import { defineConfig } from 'vitest/config';
